@@ -1,0 +1,1 @@
+"""The ground floor: standard library only, imported by every other layer."""

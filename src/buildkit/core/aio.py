@@ -1,0 +1,62 @@
+"""Tasks with owners: one shared computation for many waiters, and a gather that fails as its first failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """One computation, any number of waiters; cancelled when the last waiter leaves, then startable anew."""
+
+    def __init__(self, compute: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._compute = compute
+        self._task: asyncio.Task[T] | None = None
+        self._waiters = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether a result (not an error) is at hand."""
+        task = self._task
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None
+
+    async def wait(self) -> T:
+        """Start the computation if need be and wait for it; its error is every waiter's error."""
+        if self._task is None or self._task.cancelled() or self._task.cancelling():
+            self._task = asyncio.create_task(self._compute())
+            self._waiters = 0
+        task = self._task
+        self._waiters += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            if task is self._task:
+                self._waiters -= 1
+                if not self._waiters and not task.done():
+                    task.cancel()
+
+
+async def gather_all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Run everything at once; on the first failure cancel and await the rest, then raise that failure itself."""
+    tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(one) for one in work]
+    if not tasks:
+        return []
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    except asyncio.CancelledError:
+        await _drop(tasks)
+        raise
+    failed = next((t for t in tasks if t in done and (t.cancelled() or t.exception())), None)
+    if failed is not None:
+        await _drop(tasks)
+        return [failed.result()]
+    return [task.result() for task in tasks]
+
+
+async def _drop(tasks: list[asyncio.Future[T]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,48 @@
+"""What a frontend gives and an exporter takes: refs by platform, metadata, attestations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an attestation is about: the image itself (``self``) or raw digests of a named thing."""
+
+    kind: str
+    name: str = ""
+    digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation(Generic[R]):
+    """A statement (``in-toto``) or a bundle of them, as bytes at hand or as a file in a ref."""
+
+    kind: str
+    predicate_type: str
+    content: bytes = b""
+    ref: R | None = None
+    path: str = ""
+    subjects: tuple[Subject, ...] = ()
+    metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[R]):
+    """One build's outcome.
+
+    Either ``single`` is True and ``refs`` holds one entry under the key ``""``, or ``refs`` maps platform ids
+    such as ``linux/amd64``. A ref of None is an empty (scratch) tree. Metadata keys are BuildKit's
+    (``containerimage.config``, ``refs.platforms``, …).
+    """
+
+    refs: Mapping[str, R | None]
+    single: bool = True
+    metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    attestations: Mapping[str, tuple[Attestation[R], ...]] = field(
+        default_factory=dict[str, tuple[Attestation[R], ...]]
+    )

@@ -1,0 +1,1 @@
+"""What to do: a graph of content-addressed vertices, their cache keys, and one execution per key."""
