@@ -1,0 +1,34 @@
+import pytest
+
+from buildkit.core.errors import InvalidInput
+from buildkit.core.platform import Platform, format_platform, parse_platform, rank
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("linux/x86_64", "linux/amd64"),
+        ("linux/aarch64", "linux/arm64"),
+        ("linux/arm64/v8", "linux/arm64"),
+        ("linux/arm", "linux/arm/v7"),
+        ("linux/armhf", "linux/arm/v7"),
+        ("linux/arm/6", "linux/arm/v6"),
+        ("LINUX/AMD64/v1", "linux/amd64"),
+        ("linux/amd64/v3", "linux/amd64/v3"),
+    ],
+)
+def test_aliases_and_default_variants_are_normalised(text, canonical):
+    assert format_platform(parse_platform(text)) == canonical
+
+
+@pytest.mark.parametrize("text", ["", "linux/", "a/b/c/d", "nonsense", "linux/am d64"])
+def test_a_bad_platform_is_refused_by_name(text):
+    with pytest.raises(InvalidInput, match=text or "invalid"):
+        parse_platform(text)
+
+
+def test_a_close_variant_serves_and_a_foreign_one_does_not():
+    wanted = Platform("linux", "arm", "v7")
+    assert rank(Platform("linux", "arm", "v7"), wanted) == 0
+    assert rank(Platform("linux", "arm", "v6"), wanted) == 1
+    assert rank(Platform("linux", "amd64"), wanted) is None
