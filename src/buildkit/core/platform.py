@@ -19,7 +19,8 @@ _ARCHITECTURES: dict[tuple[str, str], tuple[str, str]] = {
     ("armel", ""): ("arm", "v6"),
 }
 _KNOWN_OS = frozenset(
-    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos".split()
+    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris "
+    "windows zos".split()
 )
 
 
@@ -63,7 +64,8 @@ def parse_platform(text: str) -> Platform:
     for part in parts:
         if not _WORD.fullmatch(part):
             raise InvalidInput(
-                f'"{part}" is an invalid component of "{text}": platform specifier component must match "{_WORD.pattern}"'
+                f'"{part}" is an invalid component of "{text}": '
+                f'platform specifier component must match "{_WORD.pattern}"'
             )
     this = host_platform()
     if len(parts) == 1:
