@@ -1,0 +1,1 @@
+"""Images: names, manifests, registries, layouts and layer compression."""

@@ -1,0 +1,117 @@
+"""Image references: parse, normalise and print them as Docker users write them.
+
+Grammar and error texts are those of the distribution project's ``reference`` package.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from buildkit.core.digest import Digest
+from buildkit.core.errors import InvalidInput
+
+DEFAULT_DOMAIN = "docker.io"
+DEFAULT_TAG = "latest"
+_LEGACY_DOMAIN = "index.docker.io"
+_OFFICIAL = "library/"
+_NAME_LIMIT = 255
+
+_WORD = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
+_REFERENCE = re.compile(
+    rf"(?P<domain>{_DOMAIN})/(?P<path>{_WORD}(?:/{_WORD})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
+)
+_TAG_ONLY = re.compile(_TAG)
+_KNOWN_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_BARE_ID = re.compile(r"[a-f0-9]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A normalised image reference: ``domain/path[:tag][@digest]``."""
+
+    domain: str
+    path: str
+    tag: str = ""
+    digest: Digest = ""
+
+    def __str__(self) -> str:
+        text = self.name
+        if self.tag:
+            text += ":" + self.tag
+        if self.digest:
+            text += "@" + self.digest
+        return text
+
+    @property
+    def name(self) -> str:
+        """Domain and path, without tag and digest."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def familiar(self) -> str:
+        """The short form that people write: ``busybox:latest`` for ``docker.io/library/busybox:latest``."""
+        text = str(self)
+        if self.domain != DEFAULT_DOMAIN:
+            return text
+        text = text.removeprefix(DEFAULT_DOMAIN + "/")
+        official = self.path.startswith(_OFFICIAL) and "/" not in self.path.removeprefix(_OFFICIAL)
+        return text.removeprefix(_OFFICIAL) if official else text
+
+    @property
+    def is_name_only(self) -> bool:
+        """Whether neither tag nor digest is given."""
+        return not self.tag and not self.digest
+
+    def with_default_tag(self) -> Reference:
+        """The same, tagged ``latest`` if it is only a name."""
+        return replace(self, tag=DEFAULT_TAG) if self.is_name_only else self
+
+    def with_tag(self, tag: str) -> Reference:
+        """The same with another tag; raises `InvalidInput`."""
+        if not _TAG_ONLY.fullmatch(tag):
+            raise InvalidInput("invalid tag format")
+        return replace(self, tag=tag)
+
+    def with_digest(self, digest: Digest) -> Reference:
+        """The same, pinned."""
+        return replace(self, digest=digest)
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse what a user writes (``busybox``, ``host:5000/a/b:tag@sha256:…``); raises `InvalidInput`.
+
+    ``busybox`` becomes ``docker.io/library/busybox``; no tag is added (see `Reference.with_default_tag`).
+    """
+    if _BARE_ID.fullmatch(text):
+        raise InvalidInput(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
+    domain, rest = _split_domain(text)
+    path = rest.partition(":")[0]
+    if path.lower() != path:
+        raise InvalidInput(f"invalid reference format: repository name ({path}) must be lowercase")
+    match = _REFERENCE.fullmatch(f"{domain}/{rest}")
+    if match is None:
+        raise InvalidInput("invalid reference format")
+    if len(match["path"]) > _NAME_LIMIT:
+        raise InvalidInput(f"repository name must not be more than {_NAME_LIMIT} characters")
+    digest = match["digest"] or ""
+    if digest and not _KNOWN_DIGEST.fullmatch(digest):
+        raise InvalidInput("invalid digest format")
+    return Reference(match["domain"], match["path"], match["tag"] or "", digest)
+
+
+def _split_domain(text: str) -> tuple[str, str]:
+    first, slash, rest = text.partition("/")
+    if not slash:
+        return DEFAULT_DOMAIN, _OFFICIAL + text
+    if first == _LEGACY_DOMAIN:
+        first = DEFAULT_DOMAIN
+    elif first != "localhost" and not re.search(r"[.:]", first) and first.lower() == first:
+        first, rest = DEFAULT_DOMAIN, text
+    if first == DEFAULT_DOMAIN and "/" not in rest:
+        rest = _OFFICIAL + rest
+    return first, rest
