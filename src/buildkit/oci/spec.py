@@ -197,7 +197,7 @@ def detect_media_type(content: bytes) -> str:
     if single and raw.get("manifests") is not None:
         raise Corrupt("invalid ambiguous manifest and manifest list")
     stated = raw.get("mediaType")
-    if stated in MANIFESTS or stated in INDEXES:
+    if isinstance(stated, str) and stated in MANIFESTS | INDEXES:
         if (stated in MANIFESTS) != single:
             raise Corrupt("mediaType in manifest does not match manifest contents")
         return str(stated)
