@@ -1,0 +1,1 @@
+"""The command line: flags in, exit status and progress out."""

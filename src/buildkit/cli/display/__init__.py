@@ -1,0 +1,1 @@
+"""Progress drawn for people (plain, tty) and for programs (rawjson)."""
