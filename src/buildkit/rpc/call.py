@@ -1,0 +1,201 @@
+"""A call: one gRPC stream as either side sees it, with batches for the fast and coroutines for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from buildkit.core.errors import BuildkitError, Canceled, Internal, Unavailable
+from buildkit.rpc import frames
+from buildkit.rpc.h2 import Chunk, Stream
+from buildkit.rpc.hpack import Headers
+from buildkit.rpc.message import MessageReader, pack
+
+Metadata: TypeAlias = Mapping[str, Sequence[str]]
+
+_HIGH_WATER = 4 << 20
+_RESERVED = frozenset({"te", "content-type", "user-agent", "host"})
+
+
+def metadata_of(headers: Headers) -> dict[str, list[str]]:
+    """User metadata of a header list; binary values (``-bin``) stay base64 text."""
+    metadata: dict[str, list[str]] = {}
+    for name, value in headers:
+        text = name.decode("latin-1")
+        if not text.startswith((":", "grpc-")) and text not in _RESERVED:
+            metadata.setdefault(text, []).append(value.decode("latin-1"))
+    return metadata
+
+
+def headers_of(metadata: Metadata) -> Headers:
+    """Header fields of user metadata."""
+    return tuple((name.lower().encode(), value.encode()) for name, values in metadata.items() for value in values)
+
+
+def decode_binary(value: bytes) -> bytes:
+    """A ``-bin`` header value: base64, padded or not."""
+    return base64.b64decode(value + b"=" * (-len(value) % 4))
+
+
+class Call:
+    """Messages in and out. Reading is either `receive` (coroutine) or `consume` (callback with batches)."""
+
+    def __init__(self, metadata: Mapping[str, Sequence[str]]) -> None:
+        self.metadata = metadata
+        """What the caller sent with the request (server), or what we sent (client)."""
+        self.response_metadata: dict[str, list[str]] = {}
+        self._stream: Stream | None = None
+        self._reader = MessageReader()
+        self._messages: deque[bytes] = deque()
+        self._backlog = self._owed = 0
+        self._ended = False
+        self._error: BuildkitError | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
+        self._consumer: Callable[[list[bytes]], None] | None = None
+        self._on_end: Callable[[BuildkitError | None], None] | None = None
+        self._cancel_task: Callable[[], None] | None = None
+
+    # -- reading --
+
+    async def receive(self) -> bytes | None:
+        """The next message, or None when the peer has sent its last; raises the peer's error."""
+        while not self._messages:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return None
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        message = self._messages.popleft()
+        self._backlog -= len(message)
+        self._pay()
+        return message
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (message := await self.receive()) is not None:
+            yield message
+
+    def consume(self, take: Callable[[list[bytes]], None], end: Callable[[BuildkitError | None], None]) -> None:
+        """From now on hand each read's messages to ``take`` at once, and the end (None or the error) to ``end``.
+
+        The bytes count as consumed when ``take`` returns.
+        """
+        self._consumer, self._on_end = take, end
+        if self._messages:
+            backlog, self._messages = list(self._messages), deque()
+            self._backlog = 0
+            self._hand_over(backlog)
+            self._pay()
+        if self._ended or self._error is not None:
+            end(self._error)
+
+    # -- writing --
+
+    async def send(self, message: bytes) -> None:
+        """Send one message; waits while too much is queued."""
+        self.send_all([message])
+        await self.drain()
+
+    def send_all(self, messages: Sequence[bytes]) -> None:
+        """Queue messages in one write, without waiting; see `drain`."""
+        stream = self._stream
+        if stream is None or stream.local_closed:
+            raise self._error or Canceled("the call is over")
+        chunks: list[Chunk] = []
+        for message in messages:
+            chunks += (pack(message), message)
+        self._before_first_message()
+        stream.send(chunks)
+
+    async def drain(self) -> None:
+        """Wait until the send queue is short; raises the call's error."""
+        while self._stream is not None and self._stream.queued > _HIGH_WATER:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._writers.append(future)
+            await future
+            if self._error is not None:
+                raise self._error
+
+    def _before_first_message(self) -> None:
+        """The server sends its headers here."""
+
+    # -- what the stream tells --
+
+    def data(self, chunks: list[bytes], end: bool) -> None:
+        """Events.data."""
+        try:
+            messages = self._reader.feed(chunks)
+        except BuildkitError as error:
+            self.fail(error)
+            if self._stream is not None:
+                self._stream.reset(frames.CANCEL)
+            return
+        self._owed += sum(map(len, chunks))
+        if messages:
+            if self._consumer is not None:
+                self._hand_over(messages)
+            else:
+                self._messages.extend(messages)
+                self._backlog += sum(map(len, messages))
+                self._wake()
+        self._pay()
+        if end:
+            self._finish(self._reader.finish())
+
+    def _pay(self) -> None:
+        """Give the peer credit for what arrived, unless the reader is too far behind."""
+        if self._owed and self._backlog < _HIGH_WATER and self._stream is not None:
+            owed, self._owed = self._owed, 0
+            self._stream.acknowledge(owed)
+
+    def _hand_over(self, messages: list[bytes]) -> None:
+        if self._consumer is None:
+            return
+        try:
+            self._consumer(messages)
+        except BuildkitError as error:
+            self.fail(error)
+
+    def _finish(self, error: BuildkitError | None) -> None:
+        if self._ended or self._error is not None:
+            return
+        if error is not None:
+            self._error = error
+        else:
+            self._ended = True
+        if self._on_end is not None:
+            self._on_end(error)
+        self._wake()
+
+    def fail(self, error: BuildkitError) -> None:
+        """End reading and writing with an error."""
+        self._finish(error)
+        self.drained()
+
+    def reset(self, code: int, reason: str) -> None:
+        """Events.reset."""
+        if code == frames.REFUSED_STREAM:
+            error: BuildkitError = Unavailable(reason)
+        elif code in (frames.CANCEL, frames.NO_ERROR):
+            error = Canceled("context canceled") if "peer reset" in reason else Unavailable(reason)
+        else:
+            error = Internal(f"stream terminated by RST_STREAM with error code: {code}")
+        self.fail(error)
+        if self._cancel_task is not None:
+            self._cancel_task()
+
+    def drained(self) -> None:
+        """Events.drained."""
+        writers, self._writers = self._writers, []
+        for future in writers:
+            if not future.done():
+                future.set_result(None)
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+        self._waiting = None

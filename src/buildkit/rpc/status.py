@@ -1,0 +1,195 @@
+"""Errors as gRPC statuses, both ways: the one translator between `core.errors` and the wire.
+
+Details are ``Any`` messages whose type URL is ``github.com/moby/buildkit/<type>+json`` and whose value is JSON,
+not protobuf (specification rows A60, A61).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_to_bytes
+
+from buildkit.core import errors
+from buildkit.core.errors import BuildkitError, Detail
+
+if TYPE_CHECKING:
+    from google.rpc.status_pb2 import Status
+
+OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED = range(8)
+RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = range(8, 15)
+DATA_LOSS, UNAUTHENTICATED = 15, 16
+
+_NAMES = (
+    "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied ResourceExhausted "
+    "FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable DataLoss Unauthenticated"
+).split()
+
+_CODES: dict[type[BuildkitError], int] = {
+    errors.InvalidInput: INVALID_ARGUMENT,
+    errors.NotFound: NOT_FOUND,
+    errors.AlreadyExists: ALREADY_EXISTS,
+    errors.FailedPrecondition: FAILED_PRECONDITION,
+    errors.PermissionDenied: PERMISSION_DENIED,
+    errors.Unauthenticated: UNAUTHENTICATED,
+    errors.Unavailable: UNAVAILABLE,
+    errors.Corrupt: DATA_LOSS,
+    errors.Exhausted: RESOURCE_EXHAUSTED,
+    errors.Unsupported: UNIMPLEMENTED,
+    errors.Canceled: CANCELLED,
+    errors.Internal: INTERNAL,
+    errors.ExitError: UNKNOWN,
+}
+_CLASSES: dict[int, type[BuildkitError]] = {
+    code: kind for kind, code in _CODES.items() if kind is not errors.ExitError
+} | {DEADLINE_EXCEEDED: errors.Unavailable, ABORTED: errors.FailedPrecondition, OUT_OF_RANGE: errors.InvalidInput}
+
+_PREFIX = "github.com/moby/buildkit/"
+
+
+def name_of(code: int) -> str:
+    """The name that Go prints for a code."""
+    return _NAMES[code] if 0 <= code < len(_NAMES) else f"Code({code})"
+
+
+def code_of(error: BaseException) -> int:
+    """The gRPC code of an error."""
+    if isinstance(error, errors.ExitError) and error.oom:
+        return RESOURCE_EXHAUSTED
+    for kind in type(error).__mro__:
+        if kind in _CODES:
+            return _CODES[kind]
+    if isinstance(error, asyncio.CancelledError):
+        return CANCELLED
+    if isinstance(error, TimeoutError):
+        return DEADLINE_EXCEEDED
+    if isinstance(error, OSError) and error.errno in (12, 28):
+        return RESOURCE_EXHAUSTED
+    return UNKNOWN
+
+
+def to_status(error: BaseException) -> Status:
+    """An error as ``google.rpc.Status`` with typed details."""
+    from google.rpc.status_pb2 import Status
+
+    message = str(error) or ("context canceled" if isinstance(error, asyncio.CancelledError) else repr(error))
+    status = Status(code=code_of(error), message=message)
+    details: list[tuple[str, dict[str, Any]]] = []
+    if isinstance(error, BuildkitError):
+        details += [_detail_to_json(detail) for detail in error.details]
+    if isinstance(error, errors.ExitError):
+        details.insert(0, ("gatewayapi.ExitMessage", {"Code": error.code}))
+    for kind, content in details:
+        packed = json.dumps(content, separators=(",", ":")).encode()
+        status.details.add(type_url=f"{_PREFIX}{kind}+json", value=packed)
+    return status
+
+
+def from_status(status: Status) -> BuildkitError:
+    """The error that a peer sent."""
+    details: list[Detail] = []
+    exit_code: int | None = None
+    for packed in status.details:
+        kind = packed.type_url.removeprefix(_PREFIX).removesuffix("+json")
+        if not packed.type_url.endswith("+json"):
+            continue
+        try:
+            content = json.loads(packed.value)
+        except ValueError:
+            continue
+        if kind == "gatewayapi.ExitMessage":
+            exit_code = int(content.get("Code", 0))
+        elif detail := _detail_from_json(kind, content):
+            details.append(detail)
+    if exit_code is not None:
+        oom = status.code == RESOURCE_EXHAUSTED
+        return errors.ExitError(status.message, code=exit_code, oom=oom, details=tuple(details))
+    return _CLASSES.get(status.code, BuildkitError)(status.message, details=tuple(details))
+
+
+def error_of(code: int, message: str) -> BuildkitError:
+    """An error from a bare code and message."""
+    return _CLASSES.get(code, BuildkitError)(message)
+
+
+def encode_message(message: str) -> bytes:
+    """``grpc-message``: percent-encoded UTF-8."""
+    return quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()
+
+
+def decode_message(message: bytes) -> str:
+    """The inverse of `encode_message`."""
+    return unquote_to_bytes(message).decode("utf-8", "replace")
+
+
+def _detail_to_json(detail: Detail) -> tuple[str, dict[str, Any]]:
+    match detail:
+        case errors.SourceDetail():
+            where: dict[str, Any] = {
+                "filename": detail.filename,
+                "data": base64.b64encode(detail.content).decode(),
+                "language": detail.language,
+            }
+            if detail.definition:
+                from google.protobuf.json_format import MessageToDict
+
+                from buildkit.api.ops_pb2 import Definition
+
+                where["definition"] = MessageToDict(
+                    Definition.FromString(detail.definition), preserving_proto_field_name=True
+                )
+            ranges = [
+                {"start": _position(r.start_line, r.start_character), "end": _position(r.end_line, r.end_character)}
+                for r in detail.ranges
+            ]
+            return "errdefs.Source", {"info": where, "ranges": ranges}
+        case errors.VertexDetail():
+            return "errdefs.Vertex", {"digest": detail.digest}
+        case errors.FrontendDetail():
+            return "errdefs.Frontend", _present({"name": detail.name, "source": detail.source})
+        case errors.SubrequestDetail():
+            return "errdefs.Subrequest", {"name": detail.name}
+        case errors.SolveDetail():
+            from google.protobuf.json_format import MessageToDict
+
+            from buildkit.api.ops_pb2 import Op
+
+            op = MessageToDict(Op.FromString(detail.op), preserving_proto_field_name=True)
+            content = {"inputIDs": list(detail.input_ids), "mountIDs": list(detail.mount_ids), "op": op}
+            if detail.file_action is not None:
+                content["file"] = _present({"index": detail.file_action})
+            return "errdefs.Solve", _present(content)
+
+
+def _detail_from_json(kind: str, content: dict[str, Any]) -> Detail | None:
+    match kind:
+        case "errdefs.Source":
+            where = content.get("info") or {}
+            ranges = tuple(
+                errors.Range(*_line_and_character(r.get("start")), *_line_and_character(r.get("end")))
+                for r in content.get("ranges") or []
+            )
+            text = base64.b64decode(where.get("data") or "")
+            return errors.SourceDetail(where.get("filename", ""), text, where.get("language", ""), ranges)
+        case "errdefs.Vertex":
+            return errors.VertexDetail(str(content.get("digest", "")))
+        case "errdefs.Frontend":
+            return errors.FrontendDetail(str(content.get("name", "")), str(content.get("source", "")))
+        case "errdefs.Subrequest":
+            return errors.SubrequestDetail(str(content.get("name", "")))
+    return None
+
+
+def _position(line: int, character: int) -> dict[str, int]:
+    return _present({"line": line, "character": character})
+
+
+def _line_and_character(position: dict[str, Any] | None) -> tuple[int, int]:
+    position = position or {}
+    return int(position.get("line", 0)), int(position.get("character", 0))
+
+
+def _present(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if value}
