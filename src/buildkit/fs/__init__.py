@@ -1,0 +1,1 @@
+"""Trees of files: mounting, walking, matching, hashing, copying and packing them."""

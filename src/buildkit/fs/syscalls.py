@@ -1,0 +1,107 @@
+"""The system calls for mounts that the standard library lacks, by ctypes. They raise `OSError` with a path."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS = 1, 2, 4, 8, 16
+MS_REMOUNT, MS_DIRSYNC, MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 32, 128, 256, 1024, 2048
+MS_BIND, MS_MOVE, MS_REC, MS_SILENT = 4096, 8192, 16384, 32768
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+MS_RELATIME, MS_STRICTATIME, MS_LAZYTIME = 1 << 21, 1 << 24, 1 << 25
+
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+
+AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1000, 0x8000, 0x100
+OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 4
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_AT_FDCWD = -100
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 437, 442
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def mount(source: str, target: str, filesystem: str, flags: int, options: str) -> None:
+    """mount(2)."""
+    result = _libc.mount(os.fsencode(source), os.fsencode(target), os.fsencode(filesystem), flags, os.fsencode(options))
+    _check(result, target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def fsopen(filesystem: str) -> int:
+    """fsopen(2): a descriptor of a file system being configured."""
+    return _check(_syscall(_FSOPEN, os.fsencode(filesystem), _FSOPEN_CLOEXEC), filesystem)
+
+
+def fsconfig(fd: int, key: str, text: str | None) -> None:
+    """fsconfig(2): set a string (at most 255 bytes), or a flag when ``text`` is None."""
+    command = _FSCONFIG_SET_FLAG if text is None else _FSCONFIG_SET_STRING
+    value = None if text is None else os.fsencode(text)
+    _check(_syscall(_FSCONFIG, fd, command, os.fsencode(key), value, 0), key)
+
+
+def fsconfig_create(fd: int) -> None:
+    """fsconfig(2): make the file system."""
+    _check(_syscall(_FSCONFIG, fd, _FSCONFIG_CMD_CREATE, None, None, 0), "")
+
+
+def fsmount(fd: int, attributes: int) -> int:
+    """fsmount(2): a descriptor (as O_PATH) of a mount that is attached nowhere."""
+    return _check(_syscall(_FSMOUNT, fd, _FSMOUNT_CLOEXEC, attributes), "")
+
+
+def open_tree(path: str, flags: int) -> int:
+    """open_tree(2)."""
+    return _check(_syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), path)
+
+
+def mount_setattr(fd: int, attributes: int, *, recursive: bool) -> None:
+    """mount_setattr(2): set ``MOUNT_ATTR_*`` on a detached mount."""
+    change = _MountAttr(attr_set=attributes)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    _check(_syscall(_MOUNT_SETATTR, fd, b"", flags, ctypes.byref(change), ctypes.sizeof(change)), "")
+
+
+def move_mount(fd: int, target: str) -> None:
+    """move_mount(2): attach a detached mount."""
+    _check(_syscall(_MOVE_MOUNT, fd, b"", _AT_FDCWD, os.fsencode(target), MOVE_MOUNT_F_EMPTY_PATH), target)
+
+
+def openat2(directory: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    """openat2(2)."""
+    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    encoded = os.fsencode(path)
+    return _check(_syscall(_OPENAT2, directory, encoded, ctypes.byref(how), ctypes.sizeof(how)), path)
+
+
+def _check(result: int, path: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return result

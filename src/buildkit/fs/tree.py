@@ -1,0 +1,339 @@
+"""Opening and walking below a directory so that no symbolic link can lead out of it.
+
+A walk is depth first with names sorted bytewise in each directory, which is the order of whole paths when ``/`` sorts
+lowest: parents stand right before what is in them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+
+from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.fs import syscalls
+from buildkit.fs.patterns import State
+from buildkit.fs.selection import Selection, follow_paths
+
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH, _RESOLVE_IN_ROOT = 2, 4, 8, 16
+_MOST_LINKS = 255
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Entry:
+    """One file of a tree. ``dir_fd`` is open only until the walk goes on."""
+
+    __slots__ = ("dir_fd", "link_target", "name", "path", "stat", "xattrs")
+
+    def __init__(
+        self, path: str, name: str, status: os.stat_result, dir_fd: int, link_target: str, xattrs: dict[str, bytes]
+    ) -> None:
+        self.path = path
+        """Relative to the root, without a leading slash; undecodable bytes as surrogates."""
+        self.name = name
+        self.stat = status
+        self.dir_fd = dir_fd
+        self.link_target = link_target
+        """Where a symbolic link points, otherwise empty."""
+        self.xattrs = xattrs
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.stat.st_mode)
+
+    def open(self) -> int:
+        """A reading descriptor of a regular file, never of what a link points to."""
+        return os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.dir_fd)
+
+
+def walk(
+    root: str | int,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    follow: Sequence[str] = (),
+    xattrs: bool = False,
+) -> Iterator[Entry]:
+    """Everything below ``root`` (a path or a directory descriptor), sorted, without the root itself.
+
+    Patterns are those of `buildkit.fs.patterns`; ``follow`` names paths whose links are followed and whose targets
+    are included too. The directories above what was selected come along. What vanishes meanwhile is left out.
+    """
+    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(root, str) else os.dup(root)
+    try:
+        if follow:
+            found = follow_paths(follow, _reader(root_fd))
+            if found is not None:
+                include = merge_paths([*include, *found])
+        selection = Selection(include, exclude) if include or exclude else None
+        yield from _walk_all(root_fd, xattrs) if selection is None else _walk_selected(root_fd, selection, xattrs)
+    finally:
+        os.close(root_fd)
+
+
+def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open ``path`` as if ``root_fd`` were ``/``: links are followed, absolute ones and ``..`` stay inside.
+
+    Raises `OSError` as open(2) does.
+    """
+    relative = path.lstrip("/") or "."
+    while True:
+        try:
+            return syscalls.openat2(root_fd, relative, flags, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                continue
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
+        break
+    parts = _resolve(relative, lambda parts: _read_link(root_fd, parts), follow_last=not flags & os.O_NOFOLLOW)
+    return open_beneath(root_fd, "/".join(parts) or ".", flags, mode)
+
+
+def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open a relative path that must hold neither links nor ``..``; raises `OSError` (ELOOP, EXDEV) if it does."""
+    directory, name = os.path.split(path)
+    if ".." in path.split("/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    if not directory and name not in ("", "."):
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=root_fd)
+    try:
+        return syscalls.openat2(root_fd, path, flags, mode, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+    parent = os.dup(root_fd)
+    try:
+        for part in filter(None, directory.split("/")):
+            child = os.open(part, _STEP | os.O_DIRECTORY, dir_fd=parent)
+            os.close(parent)
+            parent = child
+        return os.open(name or ".", flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def resolve_in_root(root: str, path: str, *, follow_last: bool = True) -> str:
+    """The place that ``path`` names when ``root`` is ``/``, as a path that starts with ``root``.
+
+    Missing parts are taken as they are. The tree must not change between this and the use of the answer; where it
+    may, use `open_in_root`.
+    """
+
+    def read(parts: Sequence[str]) -> str | None:
+        try:
+            return os.readlink("/".join((root, *parts)))
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise
+
+    return "/".join((root.rstrip("/"), *_resolve(path, read, follow_last=follow_last))) or "/"
+
+
+def merge_paths(patterns: Sequence[str]) -> list[str]:
+    """Drop patterns that lie below the one kept before them; a ``.`` among them means no filter at all."""
+    kept: list[str] = []
+    last = ""
+    for pattern in patterns:
+        if pattern == ".":
+            return []
+        if not pattern.startswith(last + "/"):
+            kept.append(pattern)
+            last = pattern
+    return kept
+
+
+def _resolve(path: str, read: Callable[[Sequence[str]], str | None], *, follow_last: bool) -> list[str]:
+    todo = path.split("/")[::-1]
+    done: list[str] = []
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        done.append(part)
+        if not follow_last and not any(todo):
+            break
+        target = read(done)
+        if target is not None:
+            links += 1
+            if links > _MOST_LINKS:
+                raise FailedPrecondition(f"{path}: too many links")
+            done = [] if target.startswith("/") else done[:-1]
+            todo += target.split("/")[::-1]
+    return done
+
+
+def _read_link(root_fd: int, parts: Sequence[str]) -> str | None:
+    try:
+        fd = open_beneath(root_fd, "/".join(parts[:-1]) or ".", os.O_PATH | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.readlink(parts[-1], dir_fd=fd)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            return None
+        raise
+    finally:
+        os.close(fd)
+
+
+def _reader(root_fd: int) -> Callable[[str], str | list[str] | None]:
+    """For `follow_paths`: a link's target, a directory's names, or None."""
+
+    def read(path: str) -> str | list[str] | None:
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        target = _read_link(root_fd, parts) if parts else None
+        if target is not None:
+            return target
+        try:
+            fd = open_beneath(root_fd, "/".join(parts) or ".", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return None
+        try:
+            return sorted(os.listdir(fd), key=os.fsencode)
+        finally:
+            os.close(fd)
+
+    return read
+
+
+def read_xattrs(path: str | int, dir_fd: int = -1) -> dict[str, bytes]:
+    """Extended attributes of a file (not of a link's target); none where the file system has none."""
+    place = path if isinstance(path, int) or dir_fd < 0 else f"/proc/self/fd/{dir_fd}/{path}"
+    follow = isinstance(place, int)
+    try:
+        names = os.listxattr(place, follow_symlinks=follow)
+        return {name: os.getxattr(place, name, follow_symlinks=follow) for name in names}
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENODATA, errno.ENOENT, errno.EACCES, errno.EPERM):
+            return {}
+        raise
+
+
+def _sorted_names(fd: int) -> list[os.DirEntry[str]]:
+    """Entries of a directory, last first: to be popped."""
+    with os.scandir(fd) as scan:
+        found = list(scan)
+    if all(entry.name.isascii() for entry in found):
+        found.sort(key=_name, reverse=True)
+    else:
+        found.sort(key=_encoded_name, reverse=True)
+    return found
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _encoded_name(entry: os.DirEntry[str]) -> bytes:
+    return os.fsencode(entry.name)
+
+
+def _enter(name: str, dir_fd: int, path: str) -> int:
+    """Open a directory of the walk; -1 if it is gone or no directory any more."""
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return -1
+        if error.errno == errno.EMFILE:
+            raise FailedPrecondition(f"{path}: directories are nested too deep") from error
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _look(scanned: os.DirEntry[str], path: str, fd: int, xattrs: bool) -> Entry | None:
+    name = scanned.name
+    try:
+        status = scanned.stat(follow_symlinks=False)
+        target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else ""
+        return Entry(path, name, status, fd, target, read_xattrs(name, fd) if xattrs else {})
+    except FileNotFoundError:
+        return None
+
+
+def _walk_all(root_fd: int, xattrs: bool) -> Iterator[Entry]:
+    frames = [(root_fd, _sorted_names(root_fd), "")]
+    try:
+        while frames:
+            fd, names, prefix = frames[-1]
+            if not names:
+                if len(frames) > 1:
+                    os.close(fd)
+                frames.pop()
+                continue
+            scanned = names.pop()
+            path = prefix + scanned.name
+            entry = _look(scanned, path, fd, xattrs)
+            if entry is None:
+                continue
+            yield entry
+            if entry.is_dir:
+                child = _enter(entry.name, fd, path)
+                if child >= 0:
+                    frames.append((child, _sorted_names(child), path + "/"))
+    finally:
+        for fd, _, _ in frames[1:]:
+            os.close(fd)
+
+
+def _walk_selected(root_fd: int, selection: Selection, xattrs: bool) -> Iterator[Entry]:
+    nothing: tuple[State, State] = ((), ())
+    # waiting: the directory's own entry while nothing in it has been selected
+    frames: list[tuple[int, list[os.DirEntry[str]], str, tuple[State, State], list[Entry]]] = [
+        (root_fd, _sorted_names(root_fd), "", nothing, [])
+    ]
+    try:
+        while frames:
+            fd, names, prefix, states, _ = frames[-1]
+            if not names:
+                if len(frames) > 1:
+                    os.close(fd)
+                frames.pop()
+                continue
+            scanned = names.pop()
+            path = prefix + scanned.name
+            is_dir = scanned.is_dir(follow_symlinks=False)
+            wanted, enter, below = selection.judge(path, is_dir, states)
+            if not wanted and not enter:
+                continue
+            entry = _look(scanned, path, fd, xattrs)
+            if entry is None:
+                continue
+            if wanted:
+                for frame in frames:
+                    while frame[4]:
+                        yield frame[4].pop()
+                yield entry
+            if enter and entry.is_dir:
+                child = -1
+                try:
+                    child = _enter(entry.name, fd, path)
+                except PermissionError:
+                    if wanted:
+                        raise
+                if child >= 0:
+                    frames.append((child, _sorted_names(child), path + "/", below, [] if wanted else [entry]))
+    finally:
+        for frame in frames[1:]:
+            os.close(frame[0])
+
+
+def lookup(root_fd: int, path: str) -> os.stat_result:
+    """The status of ``path`` inside a root, following links there; raises `NotFound`."""
+    try:
+        fd = open_in_root(root_fd, path, os.O_PATH)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{path}: no such file or directory") from None
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
