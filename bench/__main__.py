@@ -1,0 +1,52 @@
+"""``python -m bench [WORKLOAD …]``: run workloads, print a table, write JSON below bench/results/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.peers import ROOT, peers
+from bench.workloads import WORKLOADS
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([str(row.get(column, "")) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("workload", nargs="*", help=f"of {', '.join(WORKLOADS)} (default: all)")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--peers", default="buildah,buildkit")
+    parser.add_argument("--work", default=None, help="folder for state and contexts (default: a temporary one)")
+    options = parser.parse_args()
+    if unknown := set(options.workload) - set(WORKLOADS):
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}")
+    sys.path.insert(0, str(ROOT))
+    from tests.kit.images import busybox_layout
+    from tests.kit.registry import running_registry
+
+    results: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-") as folder:
+        work = Path(folder)
+        with running_registry(work / "registry") as registry, peers(work, set(options.peers.split(","))) as builders:
+            base = registry.push(busybox_layout(work / "base"), "base:1")
+            for name in options.workload or WORKLOADS:
+                found = WORKLOADS[name](work, base, builders, options.runs)
+                print(table(found), end="\n\n", flush=True)
+                results += found
+    target = ROOT / "bench/results"
+    target.mkdir(exist_ok=True)
+    (target / f"{time.strftime('%Y%m%d-%H%M%S')}.json").write_text(json.dumps(results, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
