@@ -58,6 +58,8 @@ class Call:
         self._consumer: Callable[[list[bytes]], None] | None = None
         self._on_end: Callable[[BuildkitError | None], None] | None = None
         self._cancel_task: Callable[[], None] | None = None
+        self.on_drained: Callable[[], None] | None = None
+        """Called when the send queue has become short."""
 
     # -- reading --
 
@@ -111,9 +113,14 @@ class Call:
         self._before_first_message()
         stream.send(chunks)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether too much is queued to send."""
+        return self._stream is not None and self._stream.queued > _HIGH_WATER
+
     async def drain(self) -> None:
         """Wait until the send queue is short; raises the call's error."""
-        while self._stream is not None and self._stream.queued > _HIGH_WATER:
+        while self.crowded:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._writers.append(future)
             await future
@@ -194,6 +201,8 @@ class Call:
         for future in writers:
             if not future.done():
                 future.set_result(None)
+        if self.on_drained is not None:
+            self.on_drained()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
