@@ -1,0 +1,172 @@
+"""OCI image layouts: a directory (or tar of one) with blobs by digest and an ``index.json`` that names images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from buildkit.core.digest import Digest, algorithm, hex_of, parse_digest, sha256
+from buildkit.core.errors import Corrupt, InvalidInput, NotFound
+from buildkit.core.identity import new_id
+from buildkit.oci import spec
+from buildkit.oci.spec import Descriptor, Index
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"
+_MARKER = b'{"imageLayoutVersion":"1.0.0"}'
+_BLOCK = 1 << 20
+
+
+class Layout:
+    """An OCI layout directory. Blobs appear whole or not at all; so does each new ``index.json``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def create(cls, root: Path) -> Layout:
+        """Make the directory a layout if it is not one yet."""
+        (root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        layout = cls(root)
+        if not (root / "oci-layout").exists():
+            layout._replace("oci-layout", _MARKER)
+        if not (root / "index.json").exists():
+            layout.write_index(Index(spec.OCI_INDEX, ()))
+        return layout
+
+    def path(self, digest: Digest) -> Path:
+        """Where a blob is or would be; raises `InvalidInput` when ``digest`` is not one."""
+        parse_digest(digest)
+        return self.root / "blobs" / algorithm(digest) / hex_of(digest)
+
+    def index(self) -> Index:
+        """``index.json``; an absent one is empty. Raises `Corrupt`."""
+        try:
+            return spec.parse_index((self.root / "index.json").read_bytes())
+        except FileNotFoundError:
+            return Index(spec.OCI_INDEX, ())
+
+    def find(self, name: str) -> Descriptor | None:
+        """The image that ``index.json`` calls ``name`` (tag or full name), or whose digest it is."""
+        for descriptor in self.index().manifests:
+            names = (descriptor.annotations.get(REF_NAME), descriptor.annotations.get(IMAGE_NAME), descriptor.digest)
+            if name in names:
+                return descriptor
+        return None
+
+    def size(self, digest: Digest) -> int:
+        """Bytes of a blob; raises `NotFound`."""
+        try:
+            return self.path(digest).stat().st_size
+        except OSError:
+            raise NotFound(f"content {digest} in {self.root}: not found") from None
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """A blob's bytes, unchecked; raises `NotFound`."""
+        try:
+            return self.path(digest).open("rb", buffering=0)
+        except OSError:
+            raise NotFound(f"content {digest} in {self.root}: not found") from None
+
+    def read(self, digest: Digest) -> bytes:
+        """A small blob, checked; raises `NotFound` or `Corrupt`."""
+        with self.open(digest) as source:
+            content = source.read(spec.MANIFEST_SIZE_LIMIT + 1)
+        if len(content) > spec.MANIFEST_SIZE_LIMIT:
+            raise Corrupt(f"content {digest} in {self.root} is too large for a document")
+        if hashlib.new(algorithm(digest), content).hexdigest() != hex_of(digest):
+            raise Corrupt(f"content {digest} in {self.root} does not have that digest")
+        return content
+
+    def put(self, content: bytes) -> Digest:
+        """Store a small blob."""
+        digest = sha256(content)
+        if not self.path(digest).exists():
+            self._replace(f"blobs/sha256/{hex_of(digest)}", content)
+        return digest
+
+    def take(self, digest: Digest, source: BinaryIO) -> None:
+        """Store a blob from a stream, checked; raises `Corrupt`."""
+        target = self.path(digest)
+        if target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hasher = hashlib.new(algorithm(digest))
+        partial = self.root / f".{new_id()}"
+        try:
+            with partial.open("xb", buffering=0) as out:
+                while block := source.read(_BLOCK):
+                    hasher.update(block)
+                    out.write(block)
+            if hasher.hexdigest() != hex_of(digest):
+                raise Corrupt(f"content for {digest} has digest {algorithm(digest)}:{hasher.hexdigest()}")
+            partial.rename(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def write_index(self, index: Index) -> None:
+        """Replace ``index.json`` in one step."""
+        self._replace("index.json", spec.encode(index.to_json()))
+
+    def tag(self, descriptor: Descriptor, name: str = "") -> None:
+        """Name an image in ``index.json``; whatever had the name loses it. Guarded against other processes."""
+        import fcntl
+
+        lock = os.open(self.root / "index.json.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            index = self.index()
+            if name:
+                descriptor = replace(descriptor, annotations={**descriptor.annotations, REF_NAME: name})
+            kept = tuple(
+                one
+                for one in index.manifests
+                if (one.annotations.get(REF_NAME) != name if name else True)
+                and not (one.digest == descriptor.digest and one.annotations.get(REF_NAME, "") in ("", name))
+            )
+            self.write_index(replace(index, manifests=(*kept, descriptor)))
+        finally:
+            os.close(lock)
+
+    def _replace(self, name: str, content: bytes) -> None:
+        partial = self.root / f".{new_id()}"
+        try:
+            with partial.open("xb") as out:
+                out.write(content)
+            partial.rename(self.root / name)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def unpack_layout(archive: Path, root: Path) -> Layout:
+    """Read a layout out of a tar (plain or compressed) into ``root``: blobs checked, other entries ignored.
+
+    Raises `InvalidInput` when it is no tar, `Corrupt` for a blob that is not what its name says.
+    """
+    layout = Layout.create(root)
+    index: bytes | None = None
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                source = tar.extractfile(member) if member.isreg() else None
+                if source is None:
+                    continue
+                parts = member.name.removeprefix("./").split("/")
+                if parts == ["index.json"]:
+                    index = source.read(spec.MANIFEST_SIZE_LIMIT)
+                elif len(parts) == 3 and parts[0] == "blobs":
+                    try:
+                        digest = parse_digest(f"{parts[1]}:{parts[2]}")
+                    except InvalidInput as error:
+                        raise Corrupt(f"{archive}: entry {member.name} is not named by a digest") from error
+                    layout.take(digest, source)  # type: ignore[arg-type]
+    except (tarfile.TarError, EOFError) as error:
+        raise InvalidInput(f"{archive} is not an OCI layout tar: {error}") from error
+    if index is None:
+        raise InvalidInput(f"{archive} is not an OCI layout tar: no index.json in it")
+    layout.write_index(spec.parse_index(index))
+    return layout
