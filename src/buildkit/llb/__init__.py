@@ -1,0 +1,85 @@
+"""Programs in LLB: say what a filesystem is made of, then ``marshal`` or build it.
+
+    from buildkit import llb
+
+    tools = llb.image("debian:12").run("apt-get install -y gcc").root
+    out = tools.run("cc -o /out/hello /src/hello.c", mounts=[llb.bind("/src", llb.local("src")), llb.bind("/out")])
+    definition = out.mount("/out").marshal()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildkit.core.platform import Platform as Platform
+    from buildkit.llb.constraints import Constraints as Constraints
+    from buildkit.llb.definition import Definition as Definition
+    from buildkit.llb.definition import load as load
+    from buildkit.llb.env import Env as Env
+    from buildkit.llb.file import FileAction as FileAction
+    from buildkit.llb.file import Owner as Owner
+    from buildkit.llb.file import copy as copy
+    from buildkit.llb.file import mkdir as mkdir
+    from buildkit.llb.file import mkfile as mkfile
+    from buildkit.llb.file import parse_owner as parse_owner
+    from buildkit.llb.file import rm as rm
+    from buildkit.llb.file import symlink as symlink
+    from buildkit.llb.graph import diff as diff
+    from buildkit.llb.graph import merge as merge
+    from buildkit.llb.graph import nested as nested
+    from buildkit.llb.graph import passthrough as passthrough
+    from buildkit.llb.resolve import resolved_image as resolved_image
+    from buildkit.llb.metadata import LinuxResources as LinuxResources
+    from buildkit.llb.metadata import OpMetadata as OpMetadata
+    from buildkit.llb.metadata import ProgressGroup as ProgressGroup
+    from buildkit.llb.mount import Device as Device
+    from buildkit.llb.mount import Mount as Mount
+    from buildkit.llb.mount import Proxy as Proxy
+    from buildkit.llb.mount import Secret as Secret
+    from buildkit.llb.mount import Ssh as Ssh
+    from buildkit.llb.mount import bind as bind
+    from buildkit.llb.mount import cache as cache
+    from buildkit.llb.mount import secret as secret
+    from buildkit.llb.mount import ssh as ssh
+    from buildkit.llb.mount import tmpfs as tmpfs
+    from buildkit.llb.source import git as git
+    from buildkit.llb.source import http as http
+    from buildkit.llb.source import image as image
+    from buildkit.llb.source import image_blob as image_blob
+    from buildkit.llb.source import local as local
+    from buildkit.llb.source import oci_layout as oci_layout
+    from buildkit.llb.source import oci_layout_blob as oci_layout_blob
+    from buildkit.llb.sourcemap import Location as Location
+    from buildkit.llb.sourcemap import SourceFile as SourceFile
+    from buildkit.llb.sourcemap import SourceMap as SourceMap
+    from buildkit.llb.state import Run as Run
+    from buildkit.llb.state import Settings as Settings
+    from buildkit.llb.state import State as State
+    from buildkit.llb.state import scratch as scratch
+
+_MODULES = {
+    "constraints": "Constraints",
+    "definition": "Definition load",
+    "env": "Env",
+    "file": "FileAction Owner copy mkdir mkfile parse_owner rm symlink",
+    "graph": "diff merge nested passthrough",
+    "resolve": "resolved_image",
+    "metadata": "LinuxResources OpMetadata ProgressGroup",
+    "mount": "Device Mount Proxy Secret Ssh bind cache secret ssh tmpfs",
+    "source": "git http image image_blob local oci_layout oci_layout_blob",
+    "sourcemap": "Location SourceFile SourceMap",
+    "state": "Run Settings State scratch",
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = [*_HOME, "Platform"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    module = "buildkit.core.platform" if name == "Platform" else f"buildkit.llb.{_HOME.get(name, '')}"
+    if name != "Platform" and name not in _HOME:
+        raise AttributeError(f"module 'buildkit.llb' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(module), name)
+    return value

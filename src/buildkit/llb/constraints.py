@@ -1,0 +1,76 @@
+"""Constraints: what can be said about any op besides what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict
+
+from buildkit.core.platform import Platform
+from buildkit.llb.metadata import CUSTOM_NAME, LinuxResources, OpMetadata, ProgressGroup
+
+if TYPE_CHECKING:
+    from buildkit.llb.sourcemap import Location
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments that every function making an op takes."""
+
+    platform: Platform
+    """Where the op runs, or which variant of an image is meant."""
+    ignore_cache: bool
+    name: str
+    """What clients show; without it a name is made from the op."""
+    description: Mapping[str, str]
+    export_cache: bool
+    progress_group: ProgressGroup
+    resources: LinuxResources
+    filters: Sequence[str]
+    """Filters over worker labels, in containerd's syntax."""
+    local_unique_id: str
+    """What keeps ``local`` sources of two builds apart when no session is named."""
+    location: Location | Sequence[Location]
+    caps: Sequence[str]
+    """Capabilities that a daemon must have, besides those that the op implies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """`Options` as a value."""
+
+    platform: Platform | None = None
+    filters: tuple[str, ...] = ()
+    metadata: OpMetadata = OpMetadata()
+    local_unique_id: str = ""
+    locations: tuple[Location, ...] = ()
+
+    def requiring(self, *caps: str) -> Constraints:
+        """Add capabilities."""
+        return replace(self, metadata=self.metadata.requiring(*caps)) if caps else self
+
+
+NONE = Constraints()
+
+
+def constraints_of(options: Options) -> Constraints:
+    """Read keyword arguments."""
+    if not options:
+        return NONE
+    description = dict(options.get("description", ()))
+    if "name" in options:
+        description[CUSTOM_NAME] = options["name"]
+    location = options.get("location", ())
+    return Constraints(
+        options.get("platform"),
+        tuple(options.get("filters", ())),
+        OpMetadata(
+            options.get("ignore_cache", False),
+            description,
+            options.get("export_cache"),
+            dict.fromkeys(options.get("caps", ()), True),
+            options.get("progress_group"),
+            options.get("resources"),
+        ),
+        options.get("local_unique_id", ""),
+        tuple(location) if isinstance(location, Sequence) else (location,),
+    )

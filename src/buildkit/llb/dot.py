@@ -1,0 +1,45 @@
+"""A definition drawn in graphviz's language."""
+
+from __future__ import annotations
+
+from buildkit.core.digest import sha256
+from buildkit.llb.definition import Definition
+from buildkit.llb.metadata import CUSTOM_NAME
+
+_SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "build": "box3d"}
+
+
+def to_dot(definition: Definition) -> str:
+    """One node for each op, labelled as clients name it, and one edge for each input, labelled with its index."""
+    from buildkit.api import ops_pb2 as pb
+
+    lines = ["digraph {"]
+    for content in definition.ops:
+        digest = sha256(content)
+        op = pb.Op.FromString(content)
+        kind = op.WhichOneof("op")
+        label = definition.metadata[digest].description.get(CUSTOM_NAME) if digest in definition.metadata else None
+        lines.append(f"  {_quoted(digest)} [label={_quoted(label or _name(op))}, shape={_SHAPES.get(kind or '', 'box')}];")
+        for i in op.inputs:
+            suffix = f' [label="{i.index}"]' if i.index else ""
+            lines.append(f"  {_quoted(i.digest)} -> {_quoted(digest)}{suffix};")
+    return "\n".join([*lines, "}", ""])
+
+
+def _name(op: object) -> str:
+    from buildkit.api import ops_pb2 as pb
+
+    assert isinstance(op, pb.Op)
+    kind = op.WhichOneof("op")
+    if kind == "exec":
+        return " ".join(op.exec.meta.args)
+    if kind == "source":
+        return op.source.identifier
+    if kind == "file":
+        return ", ".join(str(action.WhichOneof("action")) for action in op.file.actions)
+    return kind or "result"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,228 @@
+"""URLs as Go's ``net/url`` reads and writes them: what counts as one decides what a Dockerfile means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from buildkit.core.errors import InvalidInput
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*\Z")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_HOST_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~!$&'()*+,;=:[]<>\"")
+_USER_LETTERS = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*\Z")
+_PATH_SAFE = "$&+,/:;=@~-_."
+_FRAGMENT_SAFE = "$&+,/:;=?@!()*~-_."
+_VALID_IN_PATH = frozenset("!$&'()*+,;=:@[]/%")
+_VALID_IN_FRAGMENT = _VALID_IN_PATH | {"?"}
+
+
+@dataclass(frozen=True, slots=True)
+class GoUrl:
+    """A parsed URL; ``path`` and ``fragment`` are unescaped."""
+
+    scheme: str = ""
+    opaque: str = ""
+    user: str = ""
+    """User name and password as written, before the ``@``."""
+    has_user: bool = False
+    host: str = ""
+    path: str = ""
+    raw_path: str = ""
+    query: str = ""
+    fragment: str = ""
+    raw_fragment: str = ""
+
+    def without_options(self) -> str:
+        """The URL without query and fragment."""
+        out = self.scheme + ":" if self.scheme else ""
+        if self.opaque:
+            return out + self.opaque
+        path = self._escaped_path()
+        if self.scheme or self.host or self.has_user:
+            if self.host or self.path or self.has_user:
+                out += "//"
+            out += self.user + "@" if self.has_user else ""
+            out += self.host
+        if path and path[0] != "/" and self.host:
+            out += "/"
+        if not out and ":" in path.partition("/")[0]:
+            out += "./"
+        return out + path
+
+    def _escaped_path(self) -> str:
+        if self.raw_path and _is_valid(self.raw_path, _VALID_IN_PATH):
+            return self.raw_path
+        return "*" if self.path == "*" else quote(self.path, safe=_PATH_SAFE, errors="surrogateescape")
+
+
+def parse_url(raw: str) -> GoUrl:
+    """Parse a URL reference; raises `InvalidInput` with Go's words."""
+    text, _, fragment = raw.partition("#")
+    try:
+        url = _parse(text)
+    except ValueError as error:
+        raise InvalidInput(f"parse {_quoted(text)}: {error}") from None
+    if not fragment:
+        return url
+    try:
+        plain = _unescape(fragment)
+    except ValueError as error:
+        raise InvalidInput(f"parse {_quoted(raw)}: {error}") from None
+    raw_fragment = fragment if quote(plain, safe=_FRAGMENT_SAFE, errors="surrogateescape") != fragment else ""
+    return _replaced(url, fragment=plain, raw_fragment=raw_fragment)
+
+
+def parse_query(query: str) -> dict[str, list[str]]:
+    """Key to values, as ``url.ParseQuery``; raises `InvalidInput`."""
+    out: dict[str, list[str]] = {}
+    error: str | None = None
+    for pair in query.split("&"):
+        if ";" in pair:
+            error = "invalid semicolon separator in query"
+            continue
+        if not pair:
+            continue
+        key, _, value = pair.partition("=")
+        try:
+            out.setdefault(_unescape(key, plus=True), []).append(_unescape(value, plus=True))
+        except ValueError as problem:
+            error = error or str(problem)
+    if error is not None:
+        raise InvalidInput(error)
+    return out
+
+
+def lenient_query(query: str) -> dict[str, list[str]]:
+    """As `parse_query`, bad pairs left out."""
+    out: dict[str, list[str]] = {}
+    for pair in query.split("&"):
+        try:
+            for key, values in parse_query(pair).items():
+                out.setdefault(key, []).extend(values)
+        except InvalidInput:
+            continue
+    return out
+
+
+def _parse(text: str) -> GoUrl:
+    if any(c < " " or c == "\x7f" for c in text):
+        raise ValueError("net/url: invalid control character in URL")
+    if text == "*":
+        return GoUrl(path="*")
+    scheme, rest = _split_scheme(text)
+    rest, _, query = rest.partition("?")
+    if not rest.startswith("/"):
+        if scheme:
+            return GoUrl(scheme, opaque=rest, query=query)
+        if ":" in rest.partition("/")[0]:
+            raise ValueError("first path segment in URL cannot contain colon")
+    user, has_user, host = "", False, ""
+    if (scheme or not rest.startswith("///")) and rest.startswith("//"):
+        authority, slash, tail = rest[2:].partition("/")
+        rest = slash + tail
+        user, has_user, host = _parse_authority(authority)
+    path = _unescape(rest)
+    raw_path = rest if quote(path, safe=_PATH_SAFE, errors="surrogateescape") != rest else ""
+    return GoUrl(scheme, "", user, has_user, host, path, raw_path, query)
+
+
+def _split_scheme(text: str) -> tuple[str, str]:
+    for index, letter in enumerate(text):
+        if letter.isascii() and letter.isalpha():
+            continue
+        if letter in "0123456789+-.":
+            if index == 0:
+                return "", text
+            continue
+        if letter == ":":
+            if index == 0:
+                raise ValueError("missing protocol scheme")
+            return text[:index].lower(), text[index + 1 :]
+        return "", text
+    return "", text
+
+
+def _parse_authority(authority: str) -> tuple[str, bool, str]:
+    user, at, host = authority.rpartition("@")
+    host = _parse_host(host)
+    if not at:
+        return "", False, host
+    if not _USER_LETTERS.match(user):
+        raise ValueError("net/url: invalid userinfo")
+    name, colon, password = user.partition(":")
+    written = quote(_unescape(name), safe="$&+,;=-_.~", errors="surrogateescape")
+    if colon:
+        written += ":" + quote(_unescape(password), safe="$&+,;=-_.~", errors="surrogateescape")
+    return written, True, host
+
+
+def _parse_host(host: str) -> str:
+    if host.startswith("["):
+        end = host.rfind("]")
+        if end < 0:
+            raise ValueError("missing ']' in host")
+        _check_port(host[end + 1 :])
+    elif (colon := host.rfind(":")) != -1:
+        _check_port(host[colon:])
+    for letter in host:
+        if letter.isascii() and letter not in _HOST_LETTERS and letter != "%":
+            raise ValueError(f"invalid character {_quoted(letter)} in host name")
+    return host if "%" not in host else _unescape_host(host)
+
+
+def _check_port(port: str) -> None:
+    if port and not (port[0] == ":" and (port[1:].isdigit() or port == ":")):
+        raise ValueError(f"invalid port {_quoted(port)} after host")
+
+
+def _unescape_host(host: str) -> str:
+    for match in re.finditer(r"%(.{0,2})", host):
+        if not _ESCAPE.match(match[0]):
+            raise ValueError(f"invalid URL escape {_quoted(match[0])}")
+        if int(match[1], 16) < 0x80 and match[0] != "%25":
+            raise ValueError(f"invalid URL escape {_quoted(match[0])}")
+    return _unescape(host)
+
+
+def _unescape(text: str, *, plus: bool = False) -> str:
+    if plus:
+        text = text.replace("+", " ")
+    if "%" not in text:
+        return text
+    out = bytearray()
+    at = 0
+    raw = text.encode(errors="surrogateescape")
+    while at < len(raw):
+        if raw[at] != 0x25:
+            out.append(raw[at])
+            at += 1
+            continue
+        escape = raw[at : at + 3].decode(errors="surrogateescape")
+        if not _ESCAPE.match(escape):
+            raise ValueError(f"invalid URL escape {_quoted(escape)}")
+        out.append(int(escape[1:], 16))
+        at += 3
+    return out.decode(errors="surrogateescape")
+
+
+def _is_valid(text: str, special: frozenset[str]) -> bool:
+    return all(c in special or (c.isascii() and (c.isalnum() or c in "-_.~")) for c in text)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else _escaped(c) for c in escaped) + '"'
+
+
+def _escaped(letter: str) -> str:
+    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(letter)
+    return short or f"\\x{ord(letter) & 0xFF:02x}"
+
+
+def _replaced(url: GoUrl, *, fragment: str, raw_fragment: str) -> GoUrl:
+    return GoUrl(
+        url.scheme, url.opaque, url.user, url.has_user, url.host, url.path, url.raw_path, url.query, fragment,
+        raw_fragment,
+    )  # fmt: skip

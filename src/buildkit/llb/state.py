@@ -1,0 +1,242 @@
+"""`State`: a filesystem in the making and the settings of the next command run on it. Immutable and chainable."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, Unpack
+
+from buildkit.core.errors import InvalidInput
+from buildkit.core.platform import Platform, normalize
+from buildkit.llb.constraints import NONE, Constraints, Options, constraints_of
+from buildkit.llb.env import EMPTY, Env
+from buildkit.llb.mount import Device, Mount, Proxy, Secret, Ssh
+from buildkit.llb.vertex import Output
+
+if TYPE_CHECKING:
+    from buildkit.llb.definition import Definition
+    from buildkit.llb.exec import ExecOp
+    from buildkit.llb.file import FileAction
+
+Network = Literal["sandbox", "host", "none"]
+Security = Literal["sandbox", "insecure"]
+
+
+class Settings(NamedTuple):
+    """What a command runs with. ``dir`` is absolute."""
+
+    dir: str = "/"
+    env: Env = EMPTY
+    args: tuple[str, ...] = ()
+    user: str = ""
+    hostname: str = ""
+    network: Network = "sandbox"
+    security: Security = "sandbox"
+    platform: Platform | None = None
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    """Names and addresses for ``/etc/hosts``."""
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    """Name as in ``nofile``, soft and hard limit."""
+    cgroup_parent: str = ""
+    valid_exit_codes: tuple[int, ...] | None = None
+
+
+class State:
+    """A filesystem (``output``, None when empty) with `Settings`. Every method returns a new state."""
+
+    __slots__ = ("marshal_defaults", "output", "settings")
+
+    def __init__(
+        self, output: Output | None, settings: Settings | None = None, *, marshal_defaults: Constraints = NONE
+    ) -> None:
+        settings = settings or Settings()
+        if output is not None and output.platform is not None:
+            settings = settings._replace(platform=normalize(output.platform))
+        self.output = output
+        self.settings = settings
+        self.marshal_defaults = marshal_defaults
+
+    def __repr__(self) -> str:
+        made_by = "scratch" if self.output is None else type(self.output.vertex).__name__
+        return f"<State of {made_by}>"
+
+    def env(self, key: str, value: str) -> State:
+        """Set a variable."""
+        return self._set(self.settings._replace(env=self.settings.env.set(key, value)))
+
+    def dir(self, path: str) -> State:
+        """Change the working directory; a relative path is below the present one."""
+        if not path.startswith("/"):
+            path = _joined(self.settings.dir or "/", path)
+        return self._set(self.settings._replace(dir=path))
+
+    def user(self, name: str) -> State:
+        """Run as ``user[:group]``, names or numbers."""
+        return self._set(self.settings._replace(user=name))
+
+    def hostname(self, name: str) -> State:
+        """Name the containers."""
+        return self._set(self.settings._replace(hostname=name))
+
+    def network(self, mode: Network) -> State:
+        """Choose the network of containers."""
+        return self._set(self.settings._replace(network=mode))
+
+    def security(self, mode: Security) -> State:
+        """Choose the rights of containers."""
+        return self._set(self.settings._replace(security=mode))
+
+    def platform(self, platform: Platform) -> State:
+        """Run on this platform."""
+        return self._set(self.settings._replace(platform=normalize(platform)))
+
+    def extra_host(self, name: str, address: str) -> State:
+        """Add a line to ``/etc/hosts``."""
+        return self._set(self.settings._replace(extra_hosts=(*self.settings.extra_hosts, (name, address))))
+
+    def ulimit(self, name: str, soft: int, hard: int) -> State:
+        """Set a resource limit such as ``nofile``."""
+        return self._set(self.settings._replace(ulimits=(*self.settings.ulimits, (name, soft, hard))))
+
+    def cgroup_parent(self, path: str) -> State:
+        """Put containers below this control group."""
+        return self._set(self.settings._replace(cgroup_parent=path))
+
+    def with_(self, *changes: Callable[[State], State]) -> State:
+        """Apply functions from state to state, in order."""
+        state = self
+        for change in changes:
+            state = change(state)
+        return state
+
+    def reset(self, other: State) -> State:
+        """This filesystem with the settings of ``other`` in the root directory."""
+        platform = self.output.platform if self.output is not None else None
+        settings = other.settings if platform is not None else other.settings._replace(dir="/")
+        return State(self.output, settings)
+
+    def with_output(self, output: Output | None) -> State:
+        """Another filesystem with these settings."""
+        return State(output, self.settings)
+
+    def with_image_config(self, config: bytes | str | Mapping[str, object]) -> State:
+        """Take environment, working directory and platform from an image config (OCI JSON)."""
+        from buildkit.llb.resolve import configured
+
+        return configured(self, config)
+
+    def run(
+        self,
+        args: str | Sequence[str],
+        *,
+        mounts: Sequence[Mount | Secret | Ssh] = (),
+        devices: Sequence[Device] = (),
+        proxy: Proxy | None = None,
+        readonly_root: bool = False,
+        valid_exit_codes: Sequence[int] | None = None,
+        network: Network | None = None,
+        security: Security | None = None,
+        **options: Unpack[Options],
+    ) -> Run:
+        """Run a command (a string is split like a shell does, without expanding anything) on this filesystem."""
+        from buildkit.llb.exec import ExecOp, Process
+
+        argv = _split(args) if isinstance(args, str) else tuple(args)
+        settings = self.settings._replace(args=argv)
+        if valid_exit_codes is not None:
+            settings = settings._replace(valid_exit_codes=tuple(valid_exit_codes))
+        if network is not None:
+            settings = settings._replace(network=network)
+        if security is not None:
+            settings = settings._replace(security=security)
+        process = Process(
+            settings,
+            tuple(m for m in mounts if isinstance(m, Mount)),
+            tuple(m for m in mounts if isinstance(m, Secret)),
+            tuple(m for m in mounts if isinstance(m, Ssh)),
+            tuple(devices),
+            proxy,
+        )
+        op = ExecOp(self.output, process, constraints_of(options), readonly_root=readonly_root)
+        return Run(op.output_at("/"), self.settings, op)
+
+    def file(self, action: FileAction, **options: Unpack[Options]) -> State:
+        """Change files: see `copy`, `mkdir`, `mkfile`, `rm` and `symlink` of this package."""
+        from buildkit.llb.file import FileOp
+
+        return self.with_output(Output(FileOp(self, action, constraints_of(options))))
+
+    def requires(self, id: str, *others: State, **options: Unpack[Options]) -> State:
+        """The same filesystem, made only after ``others`` were."""
+        from buildkit.llb.graph import passthrough
+
+        return passthrough(id, self, *others, **options) if others else self
+
+    def with_marshal_defaults(self, **options: Unpack[Options]) -> State:
+        """Constraints that `marshal` uses for this state unless told otherwise."""
+        return State(self.output, self.settings, marshal_defaults=constraints_of(options))
+
+    def marshal(
+        self, *, known_caps: Sequence[str] | frozenset[str] | None = None, **options: Unpack[Options]
+    ) -> Definition:
+        """Write the graph down. ``known_caps`` is what the daemon can do; raises `InvalidInput`."""
+        from buildkit.llb.definition import marshal
+
+        return marshal(self, None if known_caps is None else frozenset(known_caps), constraints_of(options))
+
+    def to_dot(self) -> str:
+        """The graph in the language of graphviz."""
+        from buildkit.llb.dot import to_dot
+
+        return to_dot(self.marshal())
+
+    def _set(self, settings: Settings) -> State:
+        state = State.__new__(State)
+        state.output, state.settings, state.marshal_defaults = self.output, settings, NONE
+        return state
+
+
+class Run(State):
+    """The root filesystem after a command, and what else it wrote."""
+
+    __slots__ = ("_op",)
+
+    def __init__(self, output: Output | None, settings: Settings, op: ExecOp) -> None:
+        super().__init__(output, settings)
+        self._op = op
+
+    @property
+    def root(self) -> State:
+        """The root filesystem alone."""
+        return State(self.output, self.settings)
+
+    def mount(self, target: str, like: State | None = None) -> State:
+        """The filesystem mounted at ``target`` after the command, with the settings of ``like``; raises `InvalidInput`."""
+        output = self._op.output_at(target)
+        return State(output) if like is None else like.with_output(output)
+
+
+StateChange: TypeAlias = Callable[[State], State]
+
+
+def scratch() -> State:
+    """The empty filesystem."""
+    return State(None)
+
+
+def _split(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise InvalidInput(f"command {command!r} can not be split into words: {error}") from None
+
+
+def _joined(parent: str, path: str) -> str:
+    return clean(parent + "/" + path)
+
+
+def clean(path: str) -> str:
+    """Normalise as Go's ``path.Clean``: no ``.``, ``..`` or doubled slash where avoidable."""
+    cleaned = posixpath.normpath(path)
+    return "/" + cleaned.lstrip("/") if cleaned.startswith("//") else cleaned

@@ -1,0 +1,90 @@
+"""Vertices and their outputs: the graph that states are built on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from buildkit.core.digest import Digest, sha256
+from buildkit.core.platform import Platform
+from buildkit.llb.constraints import Constraints
+from buildkit.llb.metadata import OpMetadata
+
+if TYPE_CHECKING:
+    from buildkit.api import ops_pb2 as pb
+    from buildkit.llb.sourcemap import Location
+
+
+class Encoded(NamedTuple):
+    """An op as it stands in a definition."""
+
+    digest: Digest
+    op: bytes
+    metadata: OpMetadata
+    locations: tuple[Location, ...]
+
+
+class Vertex(Protocol):
+    """An op in the making. Compared by identity."""
+
+    def inputs(self) -> Sequence[Output]:
+        """The outputs it reads, in the order in which a definition lists their ops."""
+        ...
+
+    def encode(self, marshalling: Marshalling) -> Encoded:
+        """Its bytes; all inputs are encoded already. Raises `InvalidInput`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """One filesystem that a vertex makes. ``platform`` is set where the vertex decides it."""
+
+    vertex: Vertex
+    index: int = 0
+    platform: Platform | None = None
+
+
+class Marshalling:
+    """One run of turning a graph into a definition: its defaults, and the ops encoded so far, by identity."""
+
+    def __init__(self, defaults: Constraints, known_caps: frozenset[str] | None) -> None:
+        self.defaults = defaults
+        self.known_caps = known_caps
+        """What the daemon can do, or None when nobody asked it."""
+        self.encoded: dict[Vertex, Encoded] = {}
+
+    def input(self, output: Output) -> pb.Input:
+        """The reference to an output of an encoded vertex."""
+        from buildkit.api import ops_pb2 as pb
+
+        return pb.Input(digest=self.encoded[output.vertex].digest, index=output.index)
+
+    def op(self, constraints: Constraints, *, platform: bool) -> pb.Op:
+        """An op without a body: constraints, and the platform when ``platform``."""
+        from buildkit.api import ops_pb2 as pb
+
+        op = pb.Op(constraints=pb.WorkerConstraints(filter=self.defaults.filters + constraints.filters))
+        if platform:
+            where = constraints.platform or self.defaults.platform
+            assert where is not None
+            op.platform.SetInParent()
+            op.platform.OS = where.os
+            op.platform.Architecture = where.architecture
+            op.platform.Variant = where.variant
+            op.platform.OSVersion = where.os_version
+            op.platform.OSFeatures.extend(where.os_features)
+        return op
+
+    def finish(self, op: pb.Op, constraints: Constraints) -> Encoded:
+        """Serialize an op deterministically."""
+        content = op.SerializeToString(deterministic=True)
+        metadata = constraints.metadata
+        if self.defaults.metadata != _NO_METADATA:
+            metadata = self.defaults.metadata.merged(metadata)
+        return Encoded(sha256(content), content, metadata, constraints.locations)
+
+
+_NO_METADATA = OpMetadata()
+
