@@ -63,11 +63,11 @@ EXEC_MOUNT_CACHE_SHARING = "exec.mount.cache.sharing"
 EXEC_MOUNT_SELECTOR = "exec.mount.selector"
 EXEC_MOUNT_TMPFS = "exec.mount.tmpfs"
 EXEC_MOUNT_TMPFS_SIZE = "exec.mount.tmpfs.size"
-EXEC_MOUNT_SECRET = "exec.mount.secret"
+EXEC_MOUNT_SECRET = "exec.mount.secret"  # noqa: S105
 EXEC_MOUNT_SSH = "exec.mount.ssh"
 EXEC_MOUNT_CONTENT_CACHE = "exec.mount.cache.content"
 EXEC_CGROUPS_MOUNTED = "exec.cgroup"
-EXEC_SECRET_ENV = "exec.secretenv"
+EXEC_SECRET_ENV = "exec.secretenv"  # noqa: S105
 EXEC_VALID_EXIT_CODE = "exec.validexitcode"
 
 FILE_BASE = "file.base"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from buildkit.core.platform import Platform
-from buildkit.llb.metadata import CUSTOM_NAME, LinuxResources, OpMetadata, ProgressGroup
+from buildkit.llb.metadata import CUSTOM_NAME, NO_METADATA, LinuxResources, OpMetadata, ProgressGroup
 
 if TYPE_CHECKING:
-    from buildkit.llb.sourcemap import Location
+    from buildkit.llb.definition import Location
 
 
 class Options(TypedDict, total=False):
@@ -40,7 +40,7 @@ class Constraints:
 
     platform: Platform | None = None
     filters: tuple[str, ...] = ()
-    metadata: OpMetadata = OpMetadata()
+    metadata: OpMetadata = NO_METADATA
     local_unique_id: str = ""
     locations: tuple[Location, ...] = ()
 

@@ -1,23 +1,130 @@
-"""`Definition`: a graph written down, and the way there and back."""
+"""`Definition`: a graph written down, and the files and lines it came from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from buildkit.core.digest import Digest, sha256
-from buildkit.core.errors import InvalidInput
-from buildkit.core.platform import Platform, host_platform
-from buildkit.llb import caps
-from buildkit.llb.constraints import Constraints
+from buildkit.core.digest import Digest
+from buildkit.core.errors import InvalidInput, Range
+from buildkit.llb import wire
 from buildkit.llb.metadata import OpMetadata
-from buildkit.llb.sourcemap import Location, SourceMap, SourceMapCollector
-from buildkit.llb.state import State
-from buildkit.llb.vertex import Encoded, Marshalling, Output, Vertex
 
 if TYPE_CHECKING:
     from buildkit.api import ops_pb2 as pb
+
+NOT_UTF8 = "string field contains invalid UTF-8"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceFile:
+    """A text file. ``language`` is a name of GitHub's linguist; ``definition`` yields the file's tree."""
+
+    filename: str
+    language: str = ""
+    content: bytes = b""
+    definition: Definition | None = None
+
+    def at(self, *ranges: Range) -> Location:
+        """These parts of the file."""
+        return Location(self, ranges)
+
+    def same(self, other: SourceFile) -> bool:
+        """Whether both are one file in the eyes of a reader."""
+        if (self.filename, self.language, self.content) != (other.filename, other.language, other.content):
+            return False
+        mine, theirs = self.definition, other.definition
+        return mine is None or theirs is None or mine.ops[-1:] == theirs.ops[-1:]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Location:
+    """Parts of a file."""
+
+    file: SourceFile
+    ranges: tuple[Range, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMap:
+    """``pb.Source``: files, and for each op's digest the places (index of file, ranges) that made it."""
+
+    files: tuple[SourceFile, ...] = ()
+    locations: Mapping[Digest, tuple[tuple[int, tuple[Range, ...]], ...]] = field(default_factory=dict)
+
+    def locations_of(self, digest: Digest) -> tuple[Location, ...]:
+        """The places that made an op."""
+        return tuple(Location(self.files[index], ranges) for index, ranges in self.locations.get(digest, ()))
+
+    def to_pb(self) -> pb.Source:
+        """The wire form."""
+        from buildkit.api import ops_pb2 as pb
+
+        out = pb.Source()
+        for file in self.files:
+            entry = out.infos.add(filename=file.filename, data=file.content, language=file.language)
+            if file.definition is not None:
+                entry.definition.CopyFrom(file.definition.to_pb())
+        for digest, places in self.locations.items():
+            target = out.locations[digest].locations
+            for index, ranges in places:
+                location = target.add(sourceIndex=index)
+                for r in ranges:
+                    location.ranges.add(
+                        start=pb.Position(line=r.start_line, character=r.start_character),
+                        end=pb.Position(line=r.end_line, character=r.end_character),
+                    )
+        return out
+
+    def to_bytes(self) -> bytes:
+        """The wire form, serialized."""
+        locations = {
+            digest: b"".join(wire.field(1, _encode_place(index, ranges)) for index, ranges in places)
+            for digest, places in self.locations.items()
+        }
+        out = [wire.mapping(1, locations)]
+        for file in self.files:
+            entry = wire.text(1, file.filename) + wire.data(2, file.content)
+            if file.definition is not None:
+                entry += wire.field(3, file.definition._encoded())
+            out.append(wire.field(2, entry + wire.text(4, file.language)))
+        return b"".join(out)
+
+    @classmethod
+    def from_pb(cls, message: pb.Source) -> SourceMap:
+        """Read the wire form; raises `InvalidInput` when a location names a file that is not there."""
+        files = tuple(
+            SourceFile(
+                entry.filename,
+                entry.language,
+                entry.data,
+                Definition.from_pb(entry.definition) if entry.HasField("definition") else None,
+            )
+            for entry in message.infos
+        )
+        locations = {
+            digest: tuple((location.sourceIndex, _ranges_of(location)) for location in places.locations)
+            for digest, places in message.locations.items()
+        }
+        for places in locations.values():
+            for index, _ in places:
+                if not 0 <= index < len(files):
+                    raise InvalidInput(f"failed to find source map with index {index}")
+        return cls(files, locations)
+
+
+def _encode_place(index: int, ranges: tuple[Range, ...]) -> bytes:
+    out = wire.number(1, index)
+    for r in ranges:
+        start = wire.number(1, r.start_line) + wire.number(2, r.start_character)
+        end = wire.number(1, r.end_line) + wire.number(2, r.end_character)
+        out += wire.field(2, wire.field(1, start) + wire.field(2, end))
+    return out
+
+
+def _ranges_of(location: pb.Location) -> tuple[Range, ...]:
+    return tuple(Range(r.start.line, r.start.character, r.end.line, r.end.character) for r in location.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +169,16 @@ class Definition:
     def to_bytes(self) -> bytes:
         """Serialize, equal bytes for equal definitions; raises `InvalidInput` for text that is not UTF-8."""
         try:
-            return self.to_pb().SerializeToString(deterministic=True)
+            return self._encoded()
         except UnicodeEncodeError:
-            raise InvalidInput(_NOT_UTF8) from None
+            raise InvalidInput(NOT_UTF8) from None
+
+    def _encoded(self) -> bytes:
+        out = [wire.field(1, op) for op in self.ops]
+        out.append(wire.mapping(2, {digest: metadata.to_bytes() for digest, metadata in self.metadata.items()}))
+        if self.source is not None:
+            out.append(wire.field(3, self.source.to_bytes()))
+        return b"".join(out)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Definition:
@@ -77,145 +191,3 @@ class Definition:
             return cls.from_pb(pb.Definition.FromString(content))
         except DecodeError as error:
             raise InvalidInput(f"not an LLB definition: {error}") from None
-
-
-_NOT_UTF8 = "string field contains invalid UTF-8"
-
-
-def marshal(state: State, known_caps: frozenset[str] | None, constraints: Constraints) -> Definition:
-    """Write down the graph below ``state``, inputs before what reads them; raises `InvalidInput`."""
-    from buildkit.api import ops_pb2 as pb
-
-    if state.output is None:
-        return Definition()
-    marshalling = Marshalling(_defaults(state.marshal_defaults, constraints), known_caps)
-    ops: dict[Digest, bytes] = {}
-    metadata: dict[Digest, OpMetadata] = {}
-    sources = SourceMapCollector()
-    for vertex in _in_order(state.output.vertex):
-        try:
-            encoded = vertex.encode(marshalling)
-        except UnicodeEncodeError:
-            raise InvalidInput(_NOT_UTF8) from None
-        marshalling.encoded[vertex] = encoded
-        known = metadata.get(encoded.digest)
-        metadata[encoded.digest] = encoded.metadata if known is None else known.merged(encoded.metadata)
-        sources.add(encoded.digest, encoded.locations)
-        ops.setdefault(encoded.digest, encoded.op)
-    last = pb.Op(inputs=[marshalling.input(state.output)]).SerializeToString(deterministic=True)
-    metadata[sha256(last)] = _required_by(metadata.values())
-    return Definition((*ops.values(), last), metadata, sources.result())
-
-
-def _defaults(of_state: Constraints, given: Constraints) -> Constraints:
-    from buildkit.core.identity import new_id
-
-    return Constraints(
-        given.platform or of_state.platform or host_platform(),
-        of_state.filters + given.filters,
-        of_state.metadata.merged(given.metadata),
-        given.local_unique_id or of_state.local_unique_id or new_id(),
-    )
-
-
-def _required_by(metadata: Sequence[OpMetadata] | object) -> OpMetadata:
-    wanted = [caps.CONSTRAINTS, caps.PLATFORM]
-    for m in metadata:  # type: ignore[attr-defined]
-        if m.ignore_cache:
-            wanted.append(caps.META_IGNORE_CACHE)
-        if m.description:
-            wanted.append(caps.META_DESCRIPTION)
-        if m.export_cache is not None:
-            wanted.append(caps.META_EXPORT_CACHE)
-    return OpMetadata(caps=dict.fromkeys(wanted, True))
-
-
-def _in_order(root: Vertex) -> list[Vertex]:
-    """Depth first, inputs before users, each once; without recursion, for graphs of any depth."""
-    order: list[Vertex] = []
-    seen: set[Vertex] = set()
-    todo: list[tuple[Vertex, bool]] = [(root, False)]
-    while todo:
-        vertex, ready = todo.pop()
-        if ready:
-            order.append(vertex)
-        elif vertex not in seen:
-            seen.add(vertex)
-            todo.append((vertex, True))
-            todo.extend((output.vertex, False) for output in reversed(vertex.inputs()) if output.vertex not in seen)
-    return order
-
-
-class DefinitionOp:
-    """A vertex of a definition that came from elsewhere."""
-
-    def __init__(self, graph: LoadedGraph, digest: Digest) -> None:
-        self._graph = graph
-        self._digest = digest
-
-    def inputs(self) -> Sequence[Output]:
-        """As its op says."""
-        return [self._graph.output(i.digest, i.index) for i in self._graph.ops[self._digest].inputs]
-
-    def encode(self, marshalling: Marshalling) -> Encoded:
-        """The bytes as they came."""
-        graph, digest = self._graph, self._digest
-        return Encoded(digest, graph.content[digest], graph.metadata.get(digest, OpMetadata()), graph.places(digest))
-
-
-class LoadedGraph:
-    """The ops of a definition, parsed; raises `InvalidInput` when one points nowhere or the graph has a cycle."""
-
-    def __init__(self, definition: Definition) -> None:
-        from google.protobuf.message import DecodeError
-
-        from buildkit.api import ops_pb2 as pb
-
-        self.metadata = definition.metadata
-        self.content = {sha256(op): op for op in definition.ops}
-        try:
-            self.ops = {digest: pb.Op.FromString(op) for digest, op in self.content.items()}
-        except DecodeError as error:
-            raise InvalidInput(f"failed to parse llb proto op: {error}") from None
-        self._source = definition.source
-        self._vertices: dict[Digest, DefinitionOp] = {}
-        for op in self.ops.values():
-            for i in op.inputs:
-                if i.digest not in self.ops:
-                    raise InvalidInput(f'invalid definition op with unknown op "{i.digest}"')
-                if i.index < 0:
-                    raise InvalidInput("invalid definition op with invalid index")
-
-    def output(self, digest: Digest, index: int) -> Output:
-        """An output of one of its ops."""
-        vertex = self._vertices.get(digest)
-        if vertex is None:
-            vertex = self._vertices[digest] = DefinitionOp(self, digest)
-        return Output(vertex, index, self._platform_of(digest))
-
-    def places(self, digest: Digest) -> tuple[Location, ...]:
-        """The lines that made an op."""
-        return () if self._source is None else self._source.locations_of(digest)
-
-    def _platform_of(self, digest: Digest) -> Platform | None:
-        op = self.ops[digest]
-        if not op.HasField("platform"):
-            return None
-        p = op.platform
-        return Platform(p.OS, p.Architecture, p.Variant, p.OSVersion, tuple(p.OSFeatures))
-
-
-def load(definition: Definition) -> State:
-    """Go on from a definition: a state whose graph it is; raises `InvalidInput`."""
-    if not definition.ops:
-        return State(None)
-    graph = LoadedGraph(definition)
-    last = graph.ops[sha256(definition.ops[-1])]
-    if not last.inputs:
-        raise InvalidInput("invalid LLB with no inputs on last vertex")
-    return State(graph.output(last.inputs[0].digest, last.inputs[0].index))
-
-
-def with_metadata(definition: Definition, metadata: Mapping[Digest, OpMetadata]) -> Definition:
-    """The same ops with other metadata."""
-    return replace(definition, metadata=metadata)

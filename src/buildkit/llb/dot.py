@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from buildkit.core.digest import sha256
 from buildkit.llb.definition import Definition
 from buildkit.llb.metadata import CUSTOM_NAME
+
+if TYPE_CHECKING:
+    from buildkit.api import ops_pb2 as pb
 
 _SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "build": "box3d"}
 
@@ -19,17 +24,16 @@ def to_dot(definition: Definition) -> str:
         op = pb.Op.FromString(content)
         kind = op.WhichOneof("op")
         label = definition.metadata[digest].description.get(CUSTOM_NAME) if digest in definition.metadata else None
-        lines.append(f"  {_quoted(digest)} [label={_quoted(label or _name(op))}, shape={_SHAPES.get(kind or '', 'box')}];")
+        lines.append(
+            f"  {_quoted(digest)} [label={_quoted(label or _name(op))}, shape={_SHAPES.get(kind or '', 'box')}];"
+        )
         for i in op.inputs:
             suffix = f' [label="{i.index}"]' if i.index else ""
             lines.append(f"  {_quoted(i.digest)} -> {_quoted(digest)}{suffix};")
     return "\n".join([*lines, "}", ""])
 
 
-def _name(op: object) -> str:
-    from buildkit.api import ops_pb2 as pb
-
-    assert isinstance(op, pb.Op)
+def _name(op: pb.Op) -> str:
     kind = op.WhichOneof("op")
     if kind == "exec":
         return " ".join(op.exec.meta.args)

@@ -53,12 +53,11 @@ class Env(Mapping[str, str]):
         if self._values is not None:
             return self._values
         steps: list[Env] = []
-        at: Env = self
-        while at._values is None:
+        at: Env | None = self
+        while at is not None and at._values is None:
             steps.append(at)
-            assert at._parent is not None
             at = at._parent
-        values = dict(at._values)
+        values = dict(at._values or {}) if at is not None else {}
         for step in reversed(steps):
             values.pop(step._key, None)
             if step._value is not None:

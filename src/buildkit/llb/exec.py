@@ -9,11 +9,11 @@ from buildkit.core.errors import InvalidInput
 from buildkit.llb import caps
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.mount import Device, Mount, Proxy, Secret, Ssh
+from buildkit.llb.settings import Settings
 from buildkit.llb.vertex import Encoded, Marshalling, Output
 
 if TYPE_CHECKING:
     from buildkit.api import ops_pb2 as pb
-    from buildkit.llb.state import Settings
 
 ROOT = "/"
 _NETWORK = {"sandbox": 0, "host": 1, "none": 2}
@@ -176,7 +176,7 @@ class ExecOp:
                 readonly=mount.readonly,
                 output=outputs if kept else _NOTHING,
                 selector=mount.path,
-                contentCache=_CONTENT_CACHE[mount.content_cache],  # type: ignore[arg-type]
+                contentCache=_CONTENT_CACHE[mount.content_cache],
             )
             outputs += kept
             if mount.cache_id:
@@ -193,14 +193,14 @@ class ExecOp:
             if secret.env is not None:
                 op.secretenv.add(ID=secret.id, name=secret.env, optional=secret.optional)
             if secret.target is not None:
-                message = op.mounts.add(input=_NOTHING, dest=secret.target, mountType=_SECRET)  # type: ignore[arg-type]
+                message = op.mounts.add(input=_NOTHING, dest=secret.target, mountType=_SECRET)
                 option = message.secretOpt
                 option.SetInParent()
                 option.ID, option.optional = secret.id, secret.optional
                 option.uid, option.gid, option.mode = secret.uid, secret.gid, secret.mode
         for number, agent in enumerate(self.process.agents):
             dest = self._agent_target(number)
-            message = op.mounts.add(input=_NOTHING, dest=dest, mountType=_SSH)  # type: ignore[arg-type]
+            message = op.mounts.add(input=_NOTHING, dest=dest, mountType=_SSH)
             target = message.SSHOpt
             target.SetInParent()
             target.ID, target.optional = agent.id, agent.optional

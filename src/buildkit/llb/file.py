@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from buildkit.core.errors import InvalidInput
 from buildkit.llb import caps
 from buildkit.llb.constraints import Constraints
-from buildkit.llb.state import State, clean
+from buildkit.llb.paths import clean, join
+from buildkit.llb.settings import Filesystem
 from buildkit.llb.vertex import Encoded, Marshalling, Output
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Rm:
 class Copy:
     """Copy out of another filesystem, or out of what another chain of actions made."""
 
-    source: State | FileAction
+    source: Filesystem | FileAction
     src: str
     dest: str
     owner: Owner | None = None
@@ -109,8 +110,31 @@ class Copy:
         path = clean(self.src)
         if path.startswith("/"):
             return path
-        state = self.source if isinstance(self.source, State) else self.source.state
-        return clean((state.settings.dir if state is not None else "/") + "/" + path)
+        state = self.source.state if isinstance(self.source, FileAction) else self.source
+        return join(state.settings.dir if state is not None else "/", path)
+
+
+class CopyOptions(TypedDict, total=False):
+    """How `copy` copies."""
+
+    owner: Owner | None
+    mode: int | str | None
+    """A number, or a string as for chmod."""
+    follow_symlinks: bool
+    contents_only: bool
+    """Of a directory, copy what is in it and not itself."""
+    unpack: bool
+    """Extract archives."""
+    create_parents: bool
+    allow_wildcard: bool
+    allow_empty_wildcard: bool
+    include: Sequence[str]
+    exclude: Sequence[str]
+    """Patterns as in ``.dockerignore``."""
+    required: Sequence[str]
+    """Paths that must exist."""
+    always_replace: bool
+    created: int | None
 
 
 Action: TypeAlias = Mkdir | Mkfile | Symlink | Rm | Copy
@@ -122,7 +146,7 @@ class FileAction:
 
     action: Action
     previous: FileAction | None = None
-    state: State | None = None
+    state: Filesystem | None = None
     """The filesystem that the chain starts from, once it is known."""
 
     def mkdir(self, path: str, mode: int = 0o755, *, parents: bool = False, owner: Owner | None = None,
@@ -143,16 +167,20 @@ class FileAction:
         """Then remove something."""
         return replace(rm(path, allow_not_found=allow_not_found, allow_wildcard=allow_wildcard), previous=self)
 
+    def copy(self, source: Filesystem | FileAction, src: str, dest: str, **options: Unpack[CopyOptions]) -> FileAction:
+        """Then copy; see `copy`."""
+        return replace(copy(source, src, dest, **options), previous=self)
+
     def then(self, action: Action) -> FileAction:
         """Then do ``action``."""
         return FileAction(action, self)
 
-    def on(self, state: State) -> FileAction:
+    def on(self, state: Filesystem) -> FileAction:
         """The chain applied to ``state``, as a source to copy from."""
-        out: FileAction | None = None
-        for link in self.chain():
+        first, *others = self.chain()
+        out = FileAction(first.action, None, state)
+        for link in others:
             out = FileAction(link.action, out, state)
-        assert out is not None
         return out
 
     def chain(self) -> list[FileAction]:
@@ -186,24 +214,17 @@ def rm(path: str, *, allow_not_found: bool = False, allow_wildcard: bool = False
     return FileAction(Rm(path, allow_not_found, allow_wildcard))
 
 
-def copy(
-    source: State | FileAction, src: str, dest: str, *, owner: Owner | None = None, mode: int | str | None = None,
-    follow_symlinks: bool = False, contents_only: bool = False, unpack: bool = False, create_parents: bool = False,
-    allow_wildcard: bool = False, allow_empty_wildcard: bool = False, include: Sequence[str] = (),
-    exclude: Sequence[str] = (), required: Sequence[str] = (), always_replace: bool = False,
-    created: int | None = None,
-) -> FileAction:  # fmt: skip
-    """Copy ``src`` of a state, or of a chain of actions bound with `FileAction.on`, to ``dest``.
+def copy(source: Filesystem | FileAction, src: str, dest: str, **options: Unpack[CopyOptions]) -> FileAction:
+    """Copy ``src`` of a state, or of a chain of actions bound with `FileAction.on`, to ``dest``."""
+    return FileAction(Copy(source, src, dest, **_copy_fields(options)))
 
-    ``mode`` is a number or a string as for chmod; ``contents_only`` copies what is in a directory and not itself;
-    ``unpack`` extracts archives; ``include`` and ``exclude`` are patterns; ``required`` paths must exist.
-    """
-    return FileAction(
-        Copy(
-            source, src, dest, owner, mode, follow_symlinks, contents_only, unpack, create_parents, allow_wildcard,
-            allow_empty_wildcard, tuple(include), tuple(exclude), tuple(required), always_replace, created,
-        )
-    )  # fmt: skip
+
+def _copy_fields(options: CopyOptions) -> dict[str, Any]:
+    fields: dict[str, Any] = dict(options)
+    for key in ("include", "exclude", "required"):
+        if key in fields:
+            fields[key] = tuple(fields[key])
+    return fields
 
 
 class _Step(NamedTuple):
@@ -218,7 +239,7 @@ class _Step(NamedTuple):
 class FileOp:
     """A vertex that performs a chain of file actions."""
 
-    def __init__(self, state: State, action: FileAction, constraints: Constraints) -> None:
+    def __init__(self, state: Filesystem, action: FileAction, constraints: Constraints) -> None:
         self._action = action.on(state)
         self.constraints = constraints.requiring(caps.FILE_BASE)
 
@@ -286,7 +307,7 @@ class _Plan:
         source = _NOTHING
         if isinstance(link.action, Copy):
             origin = link.action.source
-            if isinstance(origin, State):
+            if not isinstance(origin, FileAction):
                 source = self._position(origin)
             elif origin.state is None:
                 raise InvalidInput("invalid empty source for copy")
@@ -296,7 +317,7 @@ class _Plan:
         directory = link.state.settings.dir if link.state is not None else ""
         self._steps.append(_Step(link.action, directory, base, reads, source))
 
-    def _position(self, state: State | None) -> int:
+    def _position(self, state: Filesystem | None) -> int:
         if state is None or state.output is None:
             return _NOTHING
         reference = self._marshalling.input(state.output)
@@ -375,10 +396,10 @@ def _time(created: int | None) -> int:
 
 
 def placed(parent: str, path: str, *, keep_slash: bool = False) -> str:
-    """``path`` below ``parent`` unless absolute; ``keep_slash`` keeps an ending ``/`` or ``/.``, which mean something."""
+    """``path`` below ``parent`` unless absolute; ``keep_slash`` keeps an ending ``/`` or ``/.``."""
     out = clean(path)
     if not out.startswith("/"):
-        out = clean("/" + parent + "/" + out)
+        out = join("/", parent, out)
     if keep_slash:
         if path.endswith("/"):
             out = out if out.endswith("/") else out + "/"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from buildkit.core.errors import InvalidInput
 from buildkit.llb.gourl import GoUrl, lenient_query, parse_query, parse_url
-from buildkit.llb.state import clean
+from buildkit.llb.paths import clean
 
 _PROTOCOLS = frozenset({"http", "https", "ssh", "git"})
 _PROTOCOL = re.compile(r"[a-zA-Z0-9]+(?=://)")

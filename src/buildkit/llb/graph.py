@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
 
 from buildkit.core.errors import InvalidInput
 from buildkit.llb import caps
-from buildkit.llb.constraints import Constraints, Options, constraints_of
-from buildkit.llb.state import State, scratch
+from buildkit.llb.constraints import Constraints
 from buildkit.llb.vertex import Encoded, Marshalling, Output
 
 _NOTHING = -1
@@ -108,33 +106,3 @@ class BuildOp:
         if self._filename:
             op.build.attrs["llbbuild.filename"] = self._filename
         return marshalling.finish(op, self.constraints)
-
-
-def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
-    """Lay states on top of each other, lowest first; empty ones count for nothing."""
-    states = [state for state in inputs if state.output is not None]
-    if len(states) < 2:
-        return states[0] if states else scratch()
-    outputs = [state.output for state in states if state.output is not None]
-    return states[0].with_output(Output(MergeOp(outputs, constraints_of(options))))
-
-
-def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
-    """The changes from ``lower`` to ``upper``, to be merged onto something."""
-    if lower.output is None:
-        return scratch() if upper.output is None else upper
-    return lower.with_output(Output(DiffOp(lower.output, upper.output, constraints_of(options))))
-
-
-def passthrough(id: str, state: State, *others: State, **options: Unpack[Options]) -> State:
-    """``state``, made only after ``others``."""
-    inputs = [s.output for s in (state, *others) if s.output is not None]
-    kept = () if state.output is None else (0,)
-    return state.with_output(Output(PassthroughOp(id, inputs, kept, constraints_of(options))))
-
-
-def nested(definition: State, filename: str = "", **options: Unpack[Options]) -> State:
-    """Solve the definition in a file of ``definition`` (by default ``buildkit.llb.definition``)."""
-    if definition.output is None:
-        raise InvalidInput("a nested build needs a filesystem that holds its definition")
-    return definition.with_output(Output(BuildOp(definition.output, filename, constraints_of(options))))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from buildkit.llb import wire
+
 if TYPE_CHECKING:
     from buildkit.api import ops_pb2 as pb
 
@@ -87,6 +89,21 @@ class OpMetadata:
             )
         return out
 
+    def to_bytes(self) -> bytes:
+        """The wire form, serialized."""
+        out = wire.number(1, self.ignore_cache)
+        out += wire.mapping(2, {key: value.encode() for key, value in self.description.items()})
+        if self.export_cache is not None:
+            out += wire.field(4, wire.number(1, self.export_cache))
+        out += wire.flags(5, self.caps)
+        if (group := self.progress_group) is not None:
+            out += wire.field(6, wire.text(1, group.id) + wire.text(2, group.name) + wire.number(3, group.weak))
+        if (r := self.resources) is not None:
+            numbers = (r.memory, r.memory_swap, r.cpu_shares, r.cpu_period, r.cpu_quota)
+            limits = b"".join(wire.number(i, value) for i, value in enumerate(numbers, 1))
+            out += wire.field(7, limits + wire.text(6, r.cpuset_cpus) + wire.text(7, r.cpuset_mems))
+        return out
+
     @classmethod
     def from_pb(cls, message: pb.OpMetadata) -> OpMetadata:
         """Read the wire form."""
@@ -107,3 +124,6 @@ class OpMetadata:
             group,
             resources,
         )
+
+
+NO_METADATA = OpMetadata()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from buildkit.llb.state import State
+from buildkit.llb.settings import Filesystem
 
 Sharing = Literal["shared", "private", "locked"]
 ContentCache = Literal["default", "on", "off"]
@@ -17,7 +16,7 @@ class Mount:
     """A directory in the container. Made by `bind`, `cache` and `tmpfs`."""
 
     target: str
-    source: State | None = None
+    source: Filesystem | None = None
     """None is an empty directory."""
     path: str = ""
     """The part of the source that is mounted."""
@@ -78,7 +77,7 @@ class Proxy:
 
 def bind(
     target: str,
-    source: State | None = None,
+    source: Filesystem | None = None,
     *,
     path: str = "",
     readonly: bool = False,
@@ -90,7 +89,7 @@ def bind(
 
 
 def cache(
-    target: str, id: str = "", *, sharing: Sharing = "shared", source: State | None = None, path: str = "",
+    target: str, id: str = "", *, sharing: Sharing = "shared", source: Filesystem | None = None, path: str = "",
     readonly: bool = False,
 ) -> Mount:  # fmt: skip
     """Mount a directory that outlives the build; ``id`` defaults to ``target``, ``source`` is its first content."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any, Protocol, Unpack
+from typing import Protocol, Unpack
 
 from buildkit.core.digest import Digest
-from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.llb.constraints import Options
 from buildkit.llb.source import ResolveMode, image
@@ -24,26 +21,6 @@ class ConfigResolver(Protocol):
         ...
 
 
-def configured(state: State, config: bytes | str | Mapping[str, object]) -> State:
-    """See `State.with_image_config`."""
-    try:
-        parsed: Any = config if isinstance(config, Mapping) else json.loads(config)
-        process = parsed.get("config") or {}
-        for pair in process.get("Env") or ():
-            key, _, value = pair.partition("=")
-            if key:
-                state = state.env(key, value)
-        state = state.dir(process.get("WorkingDir") or "")
-        os, architecture = parsed.get("os"), parsed.get("architecture")
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InvalidInput(f"not an image config: {error}") from None
-    if os and architecture:
-        features = tuple(parsed.get("os.features") or ())
-        variant, version = parsed.get("variant") or "", parsed.get("os.version") or ""
-        state = state.platform(Platform(os, architecture, variant, version, features))
-    return state
-
-
 async def resolved_image(
     ref: str,
     resolver: ConfigResolver,
@@ -56,9 +33,7 @@ async def resolved_image(
     from buildkit.oci.names import parse_reference
 
     parsed = parse_reference(ref).with_default_tag()
-    found, digest, config = await resolver(
-        str(parsed), platform=options.get("platform"), resolve_mode=resolve_mode
-    )
+    found, digest, config = await resolver(str(parsed), platform=options.get("platform"), resolve_mode=resolve_mode)
     if pin and not parsed.digest:
         parsed = parse_reference(found)
         parsed = parsed.with_digest(digest) if digest else parsed

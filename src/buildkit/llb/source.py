@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
-from buildkit.llb import caps
+from buildkit.llb import caps, wire
 from buildkit.llb.constraints import Constraints, Options, constraints_of
 from buildkit.llb.state import State
 from buildkit.llb.vertex import Encoded, Marshalling, Output
@@ -18,6 +18,7 @@ GIT_AUTH_HEADER = "GIT_AUTH_HEADER"
 GIT_AUTH_TOKEN = "GIT_AUTH_TOKEN"  # noqa: S105
 """The secrets that a git source asks for when none are named."""
 
+_SOURCE_FIELD = 3
 _PLATFORM_SCHEMES = ("docker-image://", "oci-layout://")
 
 
@@ -48,13 +49,11 @@ class SourceOp:
             attrs = {**attrs, "local.unique": unique}
             constraints = constraints.requiring(caps.SOURCE_LOCAL_UNIQUE)
         op = marshalling.op(constraints, platform=self.identifier.startswith(_PLATFORM_SCHEMES))
-        op.source.identifier = self.identifier
-        for key, value in attrs.items():
-            op.source.attrs[key] = value
-        return marshalling.finish(op, constraints)
+        body = wire.text(1, self.identifier) + wire.mapping(2, {k: v.encode() for k, v in attrs.items()})
+        return marshalling.finish(op, constraints, wire.field(_SOURCE_FIELD, body))
 
 
-def source(
+def from_source(
     identifier: str,
     attrs: Mapping[str, str],
     constraints: Constraints,
@@ -100,7 +99,7 @@ def image(
     if checksum:
         attrs["image.checksum"] = checksum
         required.append(caps.SOURCE_IMAGE_CHECKSUM)
-    return source("docker-image://" + ref, attrs, constraints_of(options), *required, error=error)
+    return from_source("docker-image://" + ref, attrs, constraints_of(options), *required, error=error)
 
 
 def oci_layout(
@@ -110,14 +109,14 @@ def oci_layout(
     attrs = _present({"oci.session": session, "oci.store": store})
     if layer_limit is not None:
         attrs["oci.layerlimit"] = str(layer_limit)
-    return source("oci-layout://" + ref, attrs, constraints_of(options), caps.SOURCE_OCI_LAYOUT)
+    return from_source("oci-layout://" + ref, attrs, constraints_of(options), caps.SOURCE_OCI_LAYOUT)
 
 
 def image_blob(
     ref: str, *, filename: str = "", mode: int = 0, uid: int = 0, gid: int = 0, **options: Unpack[Options]
 ) -> State:
     """One blob of a registry as a file; ``ref`` names it by digest."""
-    return _blob("docker-image+blob://", ref, _file_attrs(filename, mode, uid, gid), options)
+    return _blob("docker-image+blob://", ref, _file_attrs(filename, mode, uid, gid), constraints_of(options))
 
 
 def oci_layout_blob(
@@ -126,10 +125,10 @@ def oci_layout_blob(
 ) -> State:  # fmt: skip
     """One blob of a content store of the client as a file."""
     attrs = _file_attrs(filename, mode, uid, gid) | _present({"oci.session": session, "oci.store": store})
-    return _blob("oci-layout+blob://", ref, attrs, options)
+    return _blob("oci-layout+blob://", ref, attrs, constraints_of(options))
 
 
-def _blob(scheme: str, ref: str, attrs: dict[str, str], options: Options) -> State:
+def _blob(scheme: str, ref: str, attrs: dict[str, str], constraints: Constraints) -> State:
     from buildkit.oci.names import parse_reference
 
     name, error = "invalid", None
@@ -142,11 +141,11 @@ def _blob(scheme: str, ref: str, attrs: dict[str, str], options: Options) -> Sta
         name = str(parsed)
     except InvalidInput as problem:
         error = problem
-    return source(scheme + name, attrs, constraints_of(options), caps.SOURCE_IMAGE_BLOB, error=error)
+    return from_source(scheme + name, attrs, constraints, caps.SOURCE_IMAGE_BLOB, error=error)
 
 
 def local(
-    name: str,
+    directory: str,
     *,
     session: str = "",
     include: Sequence[str] = (),
@@ -159,7 +158,7 @@ def local(
     metadata_exceptions: Sequence[str] = (),
     **options: Unpack[Options],
 ) -> State:
-    """A directory that the client offers as ``name``; ``follow`` are the paths wanted, links included."""
+    """A directory that the client offers by the name ``directory``; ``follow`` are the paths wanted, links included."""
     attrs: dict[str, str] = {}
     required = [caps.SOURCE_LOCAL]
     for key, value, cap in (
@@ -180,7 +179,7 @@ def local(
         attrs["local.metadatatransfer"] = "true"
         attrs |= _present({"local.metadatatransferexclude": _json_list(metadata_exceptions)})
         required.append(caps.SOURCE_LOCAL_METADATA_TRANSFER)
-    return source("local://" + name, attrs, constraints_of(options), *required)
+    return from_source("local://" + directory, attrs, constraints_of(options), *required)
 
 
 def http(
@@ -223,7 +222,7 @@ def http(
         )
         if present
     ]
-    return source(url, attrs, constraints_of(options), *required)
+    return from_source(url, attrs, constraints_of(options), *required)
 
 
 def git(
@@ -287,7 +286,7 @@ def git(
     add("oci.session", bundle_session, "")
     add("oci.store", bundle_store, "")
     add("git.checkoutbundle", "true" if checkout_bundle else "", caps.SOURCE_GIT_CHECKOUT_BUNDLE)
-    return source("git://" + identifier, attrs, constraints_of(options), *required)
+    return from_source("git://" + identifier, attrs, constraints_of(options), *required)
 
 
 def _present(attrs: Mapping[str, str]) -> dict[str, str]:

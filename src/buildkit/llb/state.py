@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import posixpath
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform, normalize
 from buildkit.llb.constraints import NONE, Constraints, Options, constraints_of
-from buildkit.llb.env import EMPTY, Env
 from buildkit.llb.mount import Device, Mount, Proxy, Secret, Ssh
+from buildkit.llb.settings import Network, Security, Settings
 from buildkit.llb.vertex import Output
 
 if TYPE_CHECKING:
     from buildkit.llb.definition import Definition
     from buildkit.llb.exec import ExecOp
     from buildkit.llb.file import FileAction
-
-Network = Literal["sandbox", "host", "none"]
-Security = Literal["sandbox", "insecure"]
-
-
-class Settings(NamedTuple):
-    """What a command runs with. ``dir`` is absolute."""
-
-    dir: str = "/"
-    env: Env = EMPTY
-    args: tuple[str, ...] = ()
-    user: str = ""
-    hostname: str = ""
-    network: Network = "sandbox"
-    security: Security = "sandbox"
-    platform: Platform | None = None
-    extra_hosts: tuple[tuple[str, str], ...] = ()
-    """Names and addresses for ``/etc/hosts``."""
-    ulimits: tuple[tuple[str, int, int], ...] = ()
-    """Name as in ``nofile``, soft and hard limit."""
-    cgroup_parent: str = ""
-    valid_exit_codes: tuple[int, ...] | None = None
 
 
 class State:
@@ -67,9 +44,7 @@ class State:
 
     def dir(self, path: str) -> State:
         """Change the working directory; a relative path is below the present one."""
-        if not path.startswith("/"):
-            path = _joined(self.settings.dir or "/", path)
-        return self._set(self.settings._replace(dir=path))
+        return self._set(self.settings.in_dir(path))
 
     def user(self, name: str) -> State:
         """Run as ``user[:group]``, names or numbers."""
@@ -122,9 +97,7 @@ class State:
 
     def with_image_config(self, config: bytes | str | Mapping[str, object]) -> State:
         """Take environment, working directory and platform from an image config (OCI JSON)."""
-        from buildkit.llb.resolve import configured
-
-        return configured(self, config)
+        return self._set(self.settings.with_image_config(config))
 
     def run(
         self,
@@ -169,9 +142,13 @@ class State:
 
     def requires(self, id: str, *others: State, **options: Unpack[Options]) -> State:
         """The same filesystem, made only after ``others`` were."""
-        from buildkit.llb.graph import passthrough
+        from buildkit.llb.graph import PassthroughOp
 
-        return passthrough(id, self, *others, **options) if others else self
+        if not others:
+            return self
+        inputs = [s.output for s in (self, *others) if s.output is not None]
+        kept = () if self.output is None else (0,)
+        return self.with_output(Output(PassthroughOp(id, inputs, kept, constraints_of(options))))
 
     def with_marshal_defaults(self, **options: Unpack[Options]) -> State:
         """Constraints that `marshal` uses for this state unless told otherwise."""
@@ -181,9 +158,10 @@ class State:
         self, *, known_caps: Sequence[str] | frozenset[str] | None = None, **options: Unpack[Options]
     ) -> Definition:
         """Write the graph down. ``known_caps`` is what the daemon can do; raises `InvalidInput`."""
-        from buildkit.llb.definition import marshal
+        from buildkit.llb.marshal import marshal
 
-        return marshal(self, None if known_caps is None else frozenset(known_caps), constraints_of(options))
+        known = None if known_caps is None else frozenset(known_caps)
+        return marshal(self.output, known, self.marshal_defaults, constraints_of(options))
 
     def to_dot(self) -> str:
         """The graph in the language of graphviz."""
@@ -212,12 +190,9 @@ class Run(State):
         return State(self.output, self.settings)
 
     def mount(self, target: str, like: State | None = None) -> State:
-        """The filesystem mounted at ``target`` after the command, with the settings of ``like``; raises `InvalidInput`."""
+        """What is mounted at ``target`` after the command, with the settings of ``like``; raises `InvalidInput`."""
         output = self._op.output_at(target)
         return State(output) if like is None else like.with_output(output)
-
-
-StateChange: TypeAlias = Callable[[State], State]
 
 
 def scratch() -> State:
@@ -230,13 +205,3 @@ def _split(command: str) -> tuple[str, ...]:
         return tuple(shlex.split(command))
     except ValueError as error:
         raise InvalidInput(f"command {command!r} can not be split into words: {error}") from None
-
-
-def _joined(parent: str, path: str) -> str:
-    return clean(parent + "/" + path)
-
-
-def clean(path: str) -> str:
-    """Normalise as Go's ``path.Clean``: no ``.``, ``..`` or doubled slash where avoidable."""
-    cleaned = posixpath.normpath(path)
-    return "/" + cleaned.lstrip("/") if cleaned.startswith("//") else cleaned

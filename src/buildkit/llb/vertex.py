@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from buildkit.core.digest import Digest, sha256
+from buildkit.core.errors import Internal
 from buildkit.core.platform import Platform
+from buildkit.llb import wire
 from buildkit.llb.constraints import Constraints
-from buildkit.llb.metadata import OpMetadata
+from buildkit.llb.metadata import NO_METADATA, OpMetadata
 
 if TYPE_CHECKING:
     from buildkit.api import ops_pb2 as pb
-    from buildkit.llb.sourcemap import Location
+    from buildkit.llb.definition import Location
+
+
+_FIELDS = {"exec": 2, "file": 4, "build": 5, "merge": 6, "diff": 7, "passthrough": 8}
 
 
 class Encoded(NamedTuple):
@@ -68,7 +73,8 @@ class Marshalling:
         op = pb.Op(constraints=pb.WorkerConstraints(filter=self.defaults.filters + constraints.filters))
         if platform:
             where = constraints.platform or self.defaults.platform
-            assert where is not None
+            if where is None:
+                raise Internal("an op with a platform needs a default platform")
             op.platform.SetInParent()
             op.platform.OS = where.os
             op.platform.Architecture = where.architecture
@@ -77,14 +83,14 @@ class Marshalling:
             op.platform.OSFeatures.extend(where.os_features)
         return op
 
-    def finish(self, op: pb.Op, constraints: Constraints) -> Encoded:
-        """Serialize an op deterministically."""
-        content = op.SerializeToString(deterministic=True)
+    def finish(self, op: pb.Op, constraints: Constraints, body: bytes = b"") -> Encoded:
+        """Serialize an op deterministically, its body last as Go does; ``body`` is one that is written already."""
+        kind = op.WhichOneof("op")
+        if kind is not None:
+            body = wire.field(_FIELDS[kind], getattr(op, kind).SerializeToString(deterministic=True))
+            op.ClearField(kind)
+        content = op.SerializeToString(deterministic=True) + body
         metadata = constraints.metadata
-        if self.defaults.metadata != _NO_METADATA:
+        if self.defaults.metadata != NO_METADATA:
             metadata = self.defaults.metadata.merged(metadata)
         return Encoded(sha256(content), content, metadata, constraints.locations)
-
-
-_NO_METADATA = OpMetadata()
-
