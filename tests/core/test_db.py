@@ -1,0 +1,65 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from buildkit.core.db import Database
+
+
+def opened(path):
+    db = Database(path)
+    db.ensure("CREATE TABLE IF NOT EXISTS t (k TEXT PRIMARY KEY, v)")
+    return db
+
+
+def test_rows_survive_closing(tmp_path):
+    db = opened(tmp_path / "d")
+    db.execute("INSERT INTO t VALUES (?, ?)", ("a", 1))
+    db.close()
+    assert opened(tmp_path / "d").execute("SELECT * FROM t") == [("a", 1)]
+
+
+def test_a_failed_transaction_leaves_nothing_and_they_nest(tmp_path):
+    db = opened(tmp_path / "d")
+    with pytest.raises(RuntimeError), db.transaction():
+        db.execute("INSERT INTO t VALUES ('a', 1)")
+        with db.transaction():
+            db.execute("INSERT INTO t VALUES ('b', 2)")
+        raise RuntimeError
+    with db.transaction():
+        db.execute_many("INSERT INTO t VALUES (?, ?)", [("c", 3), ("d", 4)])
+    assert db.execute("SELECT k FROM t ORDER BY k") == [("c",), ("d",)]
+
+
+@pytest.mark.row("S63")
+def test_a_file_that_is_no_database_is_set_aside(tmp_path):
+    path = tmp_path / "d"
+    path.write_bytes(b"not a database at all" * 100)
+    assert opened(path).execute("SELECT * FROM t") == []
+    assert (tmp_path / "d.bak").read_bytes().startswith(b"not a database")
+
+
+def test_a_killed_writer_leaves_a_whole_database(tmp_path):
+    script = textwrap.dedent("""
+        import sys
+        from buildkit.core.db import Database
+        db = Database(sys.argv[1])
+        db.ensure("CREATE TABLE IF NOT EXISTS t (k TEXT PRIMARY KEY, v)")
+        n = 0
+        while True:
+            with db.transaction():
+                db.execute("INSERT INTO t VALUES (?, 1)", (f"{n}a",))
+                db.execute("INSERT INTO t VALUES (?, 1)", (f"{n}b",))
+            n += 1
+            if n == 50: print("go", flush=True)
+    """)
+    writer = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "d")], stdout=subprocess.PIPE)
+    writer.stdout.readline()
+    writer.kill()
+    writer.wait()
+    db = opened(tmp_path / "d")
+    assert db.execute("PRAGMA integrity_check") == [("ok",)]
+    count = db.execute("SELECT count(*) FROM t")[0][0]
+    assert count >= 100
+    assert count % 2 == 0
