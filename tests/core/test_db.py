@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import textwrap
@@ -54,7 +55,11 @@ def test_a_killed_writer_leaves_a_whole_database(tmp_path):
             n += 1
             if n == 50: print("go", flush=True)
     """)
-    writer = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "d")], stdout=subprocess.PIPE)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "d")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     writer.stdout.readline()
     writer.kill()
     writer.wait()
