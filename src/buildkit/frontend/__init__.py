@@ -1,0 +1,1 @@
+"""Frontends: they turn what people write into definitions, seeing nothing but a `Bridge`."""
