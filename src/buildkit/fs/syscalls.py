@@ -76,9 +76,9 @@ def fsmount(fd: int, attributes: int) -> int:
     return _check(_syscall(_FSMOUNT, fd, _FSMOUNT_CLOEXEC, attributes), "")
 
 
-def open_tree(path: str, flags: int) -> int:
+def open_tree(path: str, flags: int, directory: int = _AT_FDCWD) -> int:
     """open_tree(2)."""
-    return _check(_syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), path)
+    return _check(_syscall(_OPEN_TREE, directory, os.fsencode(path), flags), path)
 
 
 def mount_setattr(fd: int, attributes: int, *, recursive: bool) -> None:

@@ -1,0 +1,1 @@
+"""Running one process in one container: what to run as values, an OCI runtime (crun or runc) doing it."""

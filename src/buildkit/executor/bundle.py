@@ -1,0 +1,202 @@
+"""The directory that a runtime is started on: root and mounts attached, configuration written, all taken away after."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
+from buildkit.executor.executor import Attachment, Container, Source
+from buildkit.executor.stubs import missing_places, remove_stubs
+from buildkit.executor.user import Identity, read_account_file, resolve_user
+from buildkit.fs import syscalls
+from buildkit.fs.mount import mount_all, unmount
+from buildkit.fs.tree import open_in_root, resolve_in_root
+
+_LONG_OPTIONS = 3500
+"""Bytes of mount options from which on a mount may need ``/proc``, so it is made outside of the enclosure."""
+
+
+class Bundle:
+    """One container's directory. `open` runs outside of the enclosure, everything else in one of its threads."""
+
+    def __init__(self, directory: Path, container: Container) -> None:
+        self.directory = directory
+        self.container = container
+        self.root = str(directory / "rootfs")
+        self.mounts: list[dict[str, Any]] = []
+        self._open: dict[int, tuple[int, bool]] = {}
+        self._mounted: list[str] = []
+        self._places: list[str] = []
+
+    @property
+    def log(self) -> Path:
+        """Where the runtime writes its own messages."""
+        return self.directory / "log.json"
+
+    def open(self) -> None:
+        """Hold the sources that are paths: they may lie on mounts that the enclosure does not have."""
+        try:
+            self._hold(self.container.root)
+            for attachment in self.container.mounts:
+                self._hold(attachment.source)
+        except BaseException:
+            self._close_sources()
+            raise
+
+    def attach(self) -> None:
+        """Make the directory and mount root and attachments in it."""
+        self.directory.mkdir(mode=0o711)
+        os.mkdir(self.root, 0o700)
+        self._attach(self.container.root, self.root)
+        for number, attachment in enumerate(self.container.mounts):
+            self.mounts.append(self._attachment(number, attachment))
+        self._close_sources()
+
+    def note_stubs(self) -> None:
+        """Remember which mount points are missing in the root; `close` removes them if they are empty then."""
+        destinations = [attachment.destination for attachment in self.container.mounts]
+        recursive = self.container.process.remove_stubs_recursive
+        self._places = missing_places(self.root, destinations, recursive=recursive)
+
+    def identity(self) -> Identity:
+        """Who the process runs as, by the files of this root."""
+        root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return resolve_user(self.container.process.user, lambda path: _read_accounts(root, path))
+        finally:
+            os.close(root)
+
+    def make_working_directory(self, owner: Identity) -> None:
+        """Create the working directory and its parents where they are missing; they stay in the layer."""
+        path = resolve_in_root(self.root, self.container.process.cwd)
+        missing: list[str] = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            try:
+                os.mkdir(path, 0o755)
+            except OSError as error:
+                reason = f"failed to create working directory {self.container.process.cwd}: {error.strerror}"
+                raise InvalidInput(reason) from None
+            os.chmod(path, 0o755)  # noqa: S103 - whatever our umask is
+            os.chown(path, owner.uid, owner.gid)
+
+    def close(self) -> None:
+        """Remove stubs, mounts and the directory."""
+        self._close_sources()
+        if self._places:
+            remove_stubs(self.root, self._places)
+        for path in reversed(self._mounted):
+            unmount(path)
+        self._mounted.clear()
+        remove_bundle(self.directory)
+
+    def _hold(self, source: Source) -> None:
+        flags = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
+        if isinstance(source, str):
+            try:
+                is_directory = stat.S_ISDIR(os.stat(source).st_mode)
+                self._open[id(source)] = (syscalls.open_tree(source, flags), is_directory)
+            except OSError as error:
+                raise FailedPrecondition(f"cannot mount {source}: {error.strerror}") from error
+        elif any(sum(map(len, mount.options)) > _LONG_OPTIONS for mount in source):
+            place = mkdtemp(prefix="buildkit-mount-")
+            try:
+                mount_all(source, place)
+                self._open[id(source)] = (syscalls.open_tree(place, flags), True)
+                for _ in source:
+                    unmount(place)
+            finally:
+                os.rmdir(place)
+
+    def _close_sources(self) -> None:
+        for fd, _ in self._open.values():
+            os.close(fd)
+        self._open.clear()
+
+    def _attach(self, source: Source, at: str) -> None:
+        held = self._open.get(id(source))
+        if isinstance(source, str) or held is not None:
+            syscalls.move_mount(self._open[id(source)][0], at)
+            self._mounted.append(at)
+        else:
+            mount_all(source, at)
+            self._mounted += [at] * len(source)
+
+    def _attachment(self, number: int, attachment: Attachment) -> dict[str, Any]:
+        access = "ro" if attachment.readonly else "rw"
+        source = attachment.source
+        if not isinstance(source, str) and len(source) == 1 and source[0].type == "tmpfs":
+            options = [option for option in source[0].options if option not in ("ro", "rw")]
+            return _mount(attachment.destination, "tmpfs", "tmpfs", [*options, access, *attachment.options])
+        place = str(self.directory / f"mount{number}")
+        held = self._open.get(id(source))
+        if held is None or held[1]:
+            os.mkdir(place)
+        else:
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        self._attach(source, place)
+        if os.path.normpath("/" + attachment.selector) != "/":
+            place = self._select(place, attachment.selector, number)
+        return _mount(attachment.destination, "bind", place, ["rbind", access, *attachment.options])
+
+    def _select(self, tree: str, selector: str, number: int) -> str:
+        """A part of a mounted tree as a mount of its own, so that nothing can be swapped for a link later."""
+        root = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            part = open_in_root(root, selector, os.O_PATH)
+        except OSError as error:
+            raise NotFound(f"{selector}: {os.strerror(error.errno or 0).lower()}") from None
+        finally:
+            os.close(root)
+        try:
+            place = str(self.directory / f"part{number}")
+            if stat.S_ISDIR(os.fstat(part).st_mode):
+                os.mkdir(place)
+            else:
+                os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            flags = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
+            clone = syscalls.open_tree("", flags | syscalls.AT_EMPTY_PATH, directory=part)
+            try:
+                syscalls.move_mount(clone, place)
+            finally:
+                os.close(clone)
+            self._mounted.append(place)
+        finally:
+            os.close(part)
+        return place
+
+
+def remove_bundle(directory: Path) -> None:
+    """Remove a bundle's directory. Its mount points must be empty: what is in them is never removed."""
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            os.rmdir(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(directory)
+
+
+def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def _read_accounts(root: int, path: str) -> str:
+    try:
+        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return ""
+        raise
+    return read_account_file(fd, path)

@@ -1,0 +1,109 @@
+"""What to run, as values, and the one call that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from buildkit.fs.mount import Mount
+
+Source: TypeAlias = str | Sequence[Mount]
+"""A file or directory that exists, or mounts that make one when stacked in order."""
+
+Output: TypeAlias = Callable[[int, bytes], None]
+"""Takes what the process writes as it comes: stream 1 is stdout, 2 is stderr. Called on the event loop."""
+
+DEFAULT_HOSTNAME = "buildkitsandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A tree or file seen at ``destination`` inside of the container."""
+
+    destination: str
+    source: Source
+    selector: str = ""
+    """The part of the source to show: a path inside of it, resolved without leaving it."""
+    readonly: bool = False
+    options: tuple[str, ...] = ()
+    """More mount options as the OCI runtime spells them (``nodev``, ``nosuid``, ``noexec``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A resource limit of the process: a name such as ``nofile``; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits of the container's cgroup; 0 and "" are "not limited". Memory in bytes, times in microseconds."""
+
+    memory: int = 0
+    memory_swap: int = 0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The process, and what surrounds it. Environment entries are ``NAME=VALUE``, in order."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    """``name``, ``uid``, ``name:group`` or ``uid:gid``, looked up in the container's own files."""
+    hostname: str = ""
+    network: str = ""
+    """``host``, ``none``, or "" for what this executor was configured with."""
+    insecure: bool = False
+    ulimits: tuple[Ulimit, ...] = ()
+    resources: Resources = Resources()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    """Pairs of host name and IP address."""
+    cgroup_parent: str = ""
+    valid_exit_codes: tuple[int, ...] = ()
+    """The exit codes that are no failure; () means 0 alone."""
+    tty: bool = False
+    remove_stubs_recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One process on one root."""
+
+    root: Source
+    process: Process
+    mounts: tuple[Attachment, ...] = ()
+    readonly_root: bool = False
+    id: str = ""
+    """A name for it; made up when empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run cost, runtime included: seconds of processor time, wall seconds."""
+
+    user_time: float
+    system_time: float
+    wall_time: float
+    exit_code: int
+
+
+class Executor(Protocol):
+    """Runs containers."""
+
+    async def run(self, container: Container, output: Output) -> Usage:
+        """Run to the end.
+
+        Raises `buildkit.core.errors.ExitError` when the process ends with a code that is not valid;
+        cancelling kills every process of the container at once and waits until they are gone.
+        """
