@@ -172,12 +172,16 @@ class ImageConfig:
         return _platform(self.raw)
 
     @property
-    def diff_ids(self) -> tuple[Digest, ...]:
-        """Digests of the uncompressed layers, lowest first; empty when the rootfs is not of type ``layers``."""
+    def rootfs_type(self) -> str:
+        """``layers`` for every image of files."""
         rootfs = self.raw.get("rootfs")
-        if not isinstance(rootfs, dict) or rootfs.get("type") != "layers":
-            return ()
-        return tuple(_digest(one, "diff id") for one in _list(rootfs, "diff_ids"))
+        return str(rootfs.get("type") or "") if isinstance(rootfs, dict) else ""
+
+    @property
+    def diff_ids(self) -> tuple[Digest, ...]:
+        """Digests of the uncompressed layers, lowest first."""
+        rootfs = self.raw.get("rootfs")
+        return tuple(_digest(one, "diff id") for one in _list(rootfs, "diff_ids")) if isinstance(rootfs, dict) else ()
 
     @property
     def history(self) -> tuple[Mapping[str, Json], ...]:

@@ -1,0 +1,1 @@
+"""What a client lends to its build: directories, keys, secrets, stores, and places for the results."""

@@ -1,0 +1,148 @@
+"""Where results go: the grammar of ``--output``, and files and directories of this process's machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from buildkit.core.csv import split_fields
+from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.identity import new_id
+
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A place on this machine. ``file`` ``-`` is standard output; at most one of the two is set."""
+
+    file: str = ""
+    directory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One ``--output``: an exporter, its attributes without ``dest``, and where its result goes."""
+
+    type: str
+    attrs: Mapping[str, str] = field(default_factory=dict[str, str])
+    destination: Destination = Destination()
+
+
+def parse_output(text: str) -> Output:
+    """Parse ``type=…[,dest=…][,key=value]…``; raises `InvalidInput`."""
+    kind, attrs = "", dict[str, str]()
+    for entry in split_fields(text, "invalid output option"):
+        key, equals, value = entry.partition("=")
+        if not equals:
+            raise InvalidInput(f"invalid value {entry}")
+        if key.lower() == "type":
+            kind = value
+        else:
+            attrs[key.lower()] = value
+    if not kind:
+        raise InvalidInput("--output requires type=<type>")
+    if "output" in attrs:
+        value = attrs["output"]
+        raise InvalidInput(f"output={value} not supported for --output, you meant dest={value}?")
+    try:
+        destination = resolve_destination(kind, attrs.get("dest", ""), attrs)
+    except InvalidInput as error:
+        error.prefixed("invalid output option: output: ")
+        raise
+    if destination.file or destination.directory:
+        attrs.pop("dest", None)
+    return Output(kind, attrs, destination)
+
+
+def resolve_destination(kind: str, dest: str, attrs: Mapping[str, str], stdout: int = 1) -> Destination:
+    """Where an exporter of this kind writes on the client's machine; raises `InvalidInput`.
+
+    ``stdout`` is the descriptor that a missing ``dest`` means.
+    """
+    archive = kind in ("oci", "docker")
+    unpacked = archive and attrs.get("tar") in _FALSE
+    if kind == "local" or unpacked:
+        if not dest:
+            raise InvalidInput(f"output directory is required for {kind} exporter")
+        return Destination(directory=dest)
+    if kind == "tar" or archive:
+        if dest not in ("", "-"):
+            place = Path(dest)
+            if place.is_dir():
+                raise InvalidInput("destination file is a directory")
+            if not place.absolute().parent.is_dir():
+                raise InvalidInput(f"open {dest}: no such file or directory")
+            return Destination(file=dest)
+        if os.isatty(stdout):
+            raise InvalidInput(f"output file is required for {kind} exporter. refusing to write to console")
+        return Destination(file="-")
+    if dest:
+        raise InvalidInput(f"output {dest} is not supported by {kind} exporter")
+    return Destination()
+
+
+class Destinations:
+    """Files and directories of this machine, by exporter id: the position in the list."""
+
+    def __init__(self, places: Sequence[Destination]) -> None:
+        self._places = {str(number): place for number, place in enumerate(places)}
+
+    @asynccontextmanager
+    async def open_file(self, exporter: str, metadata: Mapping[str, str]) -> AsyncIterator[BinaryIO]:
+        """The exporter's file; a regular one is replaced when the scope ends well and untouched otherwise."""
+        place = self._places.get(exporter, Destination())
+        if not place.file:
+            raise NotFound(f"exporter {exporter} not found")
+        if place.file == "-":
+            sys.stdout.flush()
+            with os.fdopen(os.dup(1), "wb", buffering=0) as out:
+                yield out
+            return
+        target = Path(place.file)
+        if not _is_replaceable(target):
+            with _opened(target, target, "wb") as out:
+                yield out
+            return
+        target = target.resolve()
+        partial = target.with_name(f".{target.name}.{new_id()}")
+        try:
+            with _opened(partial, target, "xb") as out:
+                yield out
+            await asyncio.to_thread(partial.replace, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def directory(self, exporter: str) -> Path:
+        """The exporter's directory, made if it is not there."""
+        place = self._places.get(exporter, Destination())
+        if not place.directory:
+            raise NotFound(f"exporter {exporter} not found")
+        path = Path(place.directory)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FailedPrecondition(f"cannot create {path}: {error.strerror}") from error
+        return path
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether a rename may put a new file there: not over devices and pipes."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _opened(path: Path, named: Path, mode: str) -> BinaryIO:
+    try:
+        return path.open(mode, buffering=0)  # type: ignore[return-value]
+    except OSError as error:
+        raise FailedPrecondition(f"cannot write {named}: {error.strerror}") from error

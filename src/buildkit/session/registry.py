@@ -1,0 +1,76 @@
+"""The sessions that are attached right now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from buildkit.core.errors import AlreadyExists, BuildkitError, FailedPrecondition, NotFound
+from buildkit.session.session import Session
+
+T = TypeVar("T")
+
+WAIT_SECONDS = 5.0
+"""How long a session that is named may take to attach."""
+
+
+class Sessions:
+    """Attached sessions by id; lives on one event loop."""
+
+    def __init__(self, *, wait: float = WAIT_SECONDS) -> None:
+        self._attached: dict[str, Session] = {}
+        self._waiting: dict[str, list[asyncio.Future[Session]]] = {}
+        self._wait = wait
+
+    @asynccontextmanager
+    async def attach(self, session: Session) -> AsyncIterator[Session]:
+        """Offer ``session`` while the scope lasts; raises `AlreadyExists`."""
+        if session.id in self._attached:
+            raise AlreadyExists(f"session {session.id} already exists")
+        self._attached[session.id] = session
+        for future in self._waiting.pop(session.id, ()):
+            if not future.done():
+                future.set_result(session)
+        try:
+            yield session
+        finally:
+            del self._attached[session.id]
+
+    def find(self, id: str) -> Session | None:
+        """The session, if it is attached. A prefix ``…:`` of the id is not part of it."""
+        return self._attached.get(_bare(id))
+
+    async def get(self, id: str) -> Session:
+        """The session, waiting for it to attach; raises `NotFound`."""
+        found = self.find(id)
+        if found is not None:
+            return found
+        id = _bare(id)
+        future: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(id, []).append(future)
+        try:
+            return await asyncio.wait_for(future, self._wait)
+        except TimeoutError:
+            raise NotFound(f"no active session for {id}: context deadline exceeded") from None
+        finally:
+            left = [one for one in self._waiting.pop(id, ()) if one is not future]
+            if left:
+                self._waiting[id] = left
+
+    async def any(self, ids: Iterable[str], use: Callable[[Session], Awaitable[T]]) -> T:
+        """Use the first session of ``ids`` with which ``use`` succeeds; its last error otherwise."""
+        failure: BuildkitError = FailedPrecondition("no active sessions")
+        for id in ids:
+            try:
+                return await use(await self.get(id))
+            except BuildkitError as error:
+                failure = error
+        raise failure
+
+
+def _bare(id: str) -> str:
+    """BuildKit lets callers write ``name:id`` to keep vertices apart; the part before the colon is for them."""
+    before, _, after = id.partition(":")
+    return after or before

@@ -1,0 +1,113 @@
+"""A session: the record of what one client lends. Each part is None when it is not offered.
+
+The parts are protocols of one or two methods, so that a client in this process and one at the other end of a
+wire lend alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from buildkit.core.digest import Digest
+from buildkit.core.identity import new_id
+from buildkit.oci.tokens import Keyring
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTree:
+    """A lent directory. ``path`` is set when the lender is in this process: the tree is read there, in place.
+
+    Whoever reads it sees every file owned by 0:0, as BuildKit's clients send them.
+    """
+
+    name: str
+    path: Path | None = None
+
+
+class Locals(Protocol):
+    """Lends directories by name."""
+
+    def tree(self, name: str) -> LocalTree:
+        """The directory; raises `NotFound` with ``no access allowed to dir "…"``."""
+
+
+class Secrets(Protocol):
+    """Lends secrets by id."""
+
+    async def get(self, id: str) -> bytes:
+        """The secret, at most `buildkit.session.secrets.LIMIT` bytes; raises `NotFound`."""
+
+
+class Agents(Protocol):
+    """Lends ssh agents by id."""
+
+    async def check(self, id: str) -> None:
+        """Raises `NotFound` (``unset ssh forward key …``) when there is no such agent."""
+
+    def path(self, id: str) -> Path | None:
+        """The agent's socket when the lender is in this process."""
+
+
+class Stores(Protocol):
+    """Lends image content by store name (``--oci-layout name=path``)."""
+
+    async def size(self, store: str, digest: Digest) -> int:
+        """Bytes of a blob; raises `NotFound`."""
+
+    async def open(self, store: str, digest: Digest) -> BinaryIO:
+        """A blob's bytes, unchecked; raises `NotFound`."""
+
+
+class Outputs(Protocol):
+    """Takes results, by exporter id (``0``, ``1``, … in the order of the request)."""
+
+    def open_file(self, exporter: str, metadata: Mapping[str, str]) -> AbstractAsyncContextManager[BinaryIO]:
+        """A file to write; it appears when the scope ends well, and not otherwise.
+
+        Raises `NotFound` when that exporter has no file, `AlreadyExists` when the client wants no new one.
+        """
+
+    def directory(self, exporter: str) -> Path:
+        """The directory to write trees into, when the lender is in this process; raises `NotFound`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Session:
+    """One client. ``shared_key`` is the same for clients that lend the same directories."""
+
+    id: str
+    shared_key: str = ""
+    locals: Locals | None = None
+    auth: Keyring | None = None
+    secrets: Secrets | None = None
+    ssh: Agents | None = None
+    stores: Stores | None = None
+    outputs: Outputs | None = None
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        shared_key: str = "",
+        locals: Locals | None = None,
+        auth: Keyring | None = None,
+        secrets: Secrets | None = None,
+        ssh: Agents | None = None,
+        stores: Stores | None = None,
+        outputs: Outputs | None = None,
+    ) -> Session:
+        """A session with a random id."""
+        return cls(
+            id=new_id(),
+            shared_key=shared_key,
+            locals=locals,
+            auth=auth,
+            secrets=secrets,
+            ssh=ssh,
+            stores=stores,
+            outputs=outputs,
+        )

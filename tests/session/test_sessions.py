@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.kit.images import make_image
+
+from buildkit.core.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from buildkit.session.files import Directories
+from buildkit.session.registry import Sessions
+from buildkit.session.session import Session
+from buildkit.session.stores import Layouts
+
+
+async def test_an_attached_session_is_found_and_a_detached_one_is_not():
+    sessions = Sessions(wait=0)
+    async with sessions.attach(Session.new()) as session:
+        assert await sessions.get(session.id) is session
+        assert await sessions.get(f"prefix:{session.id}") is session
+    assert sessions.find(session.id) is None
+
+
+@pytest.mark.row("L42")
+async def test_get_waits_for_a_session_to_attach():
+    sessions = Sessions()
+    session = Session.new()
+    waiting = asyncio.ensure_future(sessions.get(session.id))
+    await asyncio.sleep(0)
+    async with sessions.attach(session):
+        assert await waiting is session
+
+
+@pytest.mark.row("L42")
+async def test_a_session_that_never_attaches_is_named():
+    with pytest.raises(NotFound) as caught:
+        await Sessions(wait=0).get("nobody")
+    assert str(caught.value) == "no active session for nobody: context deadline exceeded"
+
+
+async def test_two_sessions_cannot_share_an_id():
+    sessions = Sessions()
+    async with sessions.attach(Session.new()) as session:
+        with pytest.raises(AlreadyExists):
+            async with sessions.attach(session):
+                pass
+
+
+async def test_any_goes_on_to_the_next_session_when_one_fails():
+    sessions = Sessions(wait=0)
+    tried: list[str] = []
+
+    async def use(session: Session) -> str:
+        tried.append(session.id)
+        if len(tried) == 1:
+            raise NotFound("not here")
+        return session.id
+
+    async with sessions.attach(Session.new()) as one, sessions.attach(Session.new()) as two:
+        assert await sessions.any(["gone", one.id, two.id], use) == two.id
+        assert tried == [one.id, two.id]
+    with pytest.raises(FailedPrecondition, match="no active sessions"):
+        await sessions.any([], use)
+
+
+@pytest.mark.row("A150")
+def test_only_named_directories_are_lent(tmp_path):
+    directories = Directories({"context": tmp_path})
+    assert directories.tree("context").path == tmp_path
+    with pytest.raises(NotFound) as caught:
+        directories.tree("other")
+    assert str(caught.value) == 'no access allowed to dir "other"'
+
+
+def test_a_directory_that_is_none_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for path in ("file", "missing"):
+        with pytest.raises(InvalidInput, match=path):
+            Directories({"context": tmp_path / path})
+
+
+@pytest.mark.row("A169")
+async def test_a_layout_is_lent_by_name(tmp_path):
+    image = make_image(tmp_path)
+    stores = Layouts({"base": tmp_path})
+    assert await stores.size("base", image.root.digest) == image.root.size
+    with await stores.open("base", image.root.digest) as source:
+        assert source.read() == image.layout.read(image.root.digest)
+    with pytest.raises(NotFound):
+        await stores.size("other", image.root.digest)
+    with pytest.raises(InvalidInput):
+        Layouts({"base": tmp_path / "blobs"})
