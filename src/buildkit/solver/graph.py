@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from buildkit.core.digest import Digest
 from buildkit.core.progress import ProgressGroup, Reporter
@@ -26,7 +26,16 @@ class Step(Protocol):
         """Session ids of every job that waits for this vertex, oldest first; may grow while it runs."""
 
     def note(self, **facts: object) -> None:
-        """Add facts to this step's record (key inputs as data, timings, resource use); JSON-able values."""
+        """Add facts to this step's record (key inputs as data, timings, resource use); JSON-able, never secrets."""
+
+    def hold(self, result: Any) -> None:
+        """Keep a result as long as the jobs last that wait for this vertex; what `Op.execute` returns is held anyway.
+
+        For an op that makes results under a lease of its own: call it before that lease ends.
+        """
+
+    async def build(self, edge: Edge[Any]) -> Any:
+        """Solve an edge that is part of this op's own work; raises `InvalidInput` if it leads back to this vertex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,11 @@ class Op(Protocol[R]):
     """Work with a key. One instance serves every job that shares the vertex."""
 
     def cache_maps(self, step: Step) -> AsyncIterator[CacheMap[R]]:
-        """Cheapest first; only roots (no inputs) give more than one. Each is an alternative key."""
+        """Cheapest first; only roots (no inputs) give more than one. Each is an alternative key.
+
+        This and `CacheInput.content` run outside of any task until they first suspend, so that what needs no I/O
+        costs no task: no `asyncio.timeout` and no `asyncio.TaskGroup` before the first real await.
+        """
 
     async def execute(self, inputs: Sequence[R], step: Step) -> Sequence[R]:
         """Do the work: one result for each output. Cancellation is asyncio's."""

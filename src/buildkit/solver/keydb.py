@@ -1,0 +1,143 @@
+"""The graph of keys in SQLite, with what was asked for mirrored in dicts.
+
+One process owns the file, so the mirror is never stale: it holds, for each key that was ever asked for, all of
+its rows. ``random:`` keys can never match again in another process and are kept in the mirror only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+
+from buildkit.core.db import Database
+from buildkit.solver.digests import RANDOM_PREFIX
+from buildkit.solver.keys import Backlink, KeyId, Link, MemoryKeys, Record, Written
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS key_link (
+    parent TEXT NOT NULL, input INTEGER NOT NULL, digest TEXT NOT NULL, selector TEXT NOT NULL, key TEXT NOT NULL,
+    PRIMARY KEY (parent, input, digest, selector, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS key_backlink ON key_link (key);
+CREATE TABLE IF NOT EXISTS key_record (
+    key TEXT NOT NULL, name TEXT NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (key, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS key_record_name ON key_record (name);
+"""
+
+_MIRRORED = 200_000
+"""Keys in the mirror after which it starts anew: about 100 MB."""
+
+
+class DatabaseKeys:
+    """A `KeyWriter` in the shared database."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        db.ensure(_SCHEMA)
+        self._mirror = MemoryKeys()
+        self._loaded: set[KeyId] = set()
+
+    def _load(self, key: KeyId) -> None:
+        if len(self._loaded) > _MIRRORED:
+            self._reset()
+        self._loaded.add(key)
+        rows = self._db.execute("SELECT input, digest, selector, key FROM key_link WHERE parent = ?", (key,))
+        links = [(key, Link(row[0], row[1], row[2]), row[3]) for row in rows]
+        rows = self._db.execute("SELECT name, created_at FROM key_record WHERE key = ?", (key,))
+        if links or rows:
+            self._mirror.write(links, [Record(key, *row) for row in rows])
+
+    def _reset(self) -> None:
+        self._mirror = MemoryKeys()
+        self._loaded.clear()
+
+    def knows(self, key: KeyId) -> bool:
+        """See `KeyStore`."""
+        if key not in self._loaded:
+            self._load(key)
+        return self._mirror.knows(key)
+
+    def match(self, parents: Iterable[KeyId], link: Link) -> AbstractSet[KeyId]:
+        """See `KeyStore`."""
+        parents = tuple(parents)
+        for parent in parents:
+            if parent not in self._loaded:
+                self._load(parent)
+        return self._mirror.match(parents, link)
+
+    def records(self, key: KeyId) -> Collection[Record]:
+        """See `KeyStore`."""
+        if key not in self._loaded:
+            self._load(key)
+        return self._mirror.records(key)
+
+    def backlinks(self, key: KeyId) -> Collection[Backlink]:
+        """See `KeyStore`."""
+        rows = self._db.execute("SELECT parent, input, digest, selector FROM key_link WHERE key = ?", (key,))
+        return {(row[0], Link(row[1], row[2], row[3])) for row in rows} | {*self._mirror.backlinks(key)}
+
+    def keys_of(self, name: str) -> Collection[KeyId]:
+        """See `KeyStore`."""
+        rows = self._db.execute("SELECT key FROM key_record WHERE name = ?", (name,))
+        return {row[0] for row in rows} | {*self._mirror.keys_of(name)}
+
+    def write(self, links: Iterable[Written] = (), records: Iterable[Record] = ()) -> None:
+        """See `KeyWriter`."""
+        new = [one for one in links if one[2] not in self.match((one[0],), one[1])]
+        records = list(records)
+        if not new and not records:
+            return
+        with self.transaction():
+            self._db.execute_many(
+                "INSERT OR IGNORE INTO key_link VALUES (?, ?, ?, ?, ?)",
+                [(parent, *link, key) for parent, link, key in new if not parent.startswith(RANDOM_PREFIX)],
+            )
+            self._db.execute_many(
+                "INSERT OR REPLACE INTO key_record VALUES (?, ?, ?)",
+                [record for record in records if not record.key.startswith(RANDOM_PREFIX)],
+            )
+            for record in records:
+                if record.key not in self._loaded:
+                    self._load(record.key)
+            self._mirror.write(new, records)
+
+    def forget(self, name: str) -> None:
+        """See `KeyWriter`."""
+        with self.transaction():
+            todo = list(self.keys_of(name))
+            self._db.execute("DELETE FROM key_record WHERE name = ?", (name,))
+            while todo:
+                key = todo.pop()
+                if self._leads_somewhere(key):
+                    continue
+                todo += {parent for parent, _ in self.backlinks(key)}
+                self._db.execute("DELETE FROM key_link WHERE key = ?", (key,))
+            self._mirror.forget(name)
+
+    def _leads_somewhere(self, key: KeyId) -> bool:
+        return bool(
+            self._db.execute(
+                "SELECT 1 FROM key_record WHERE key = ?1 UNION SELECT 1 FROM key_link WHERE parent = ?1", (key,)
+            )
+        )
+
+    def collect(self, exists: Callable[[str], bool]) -> int:
+        """See `KeyWriter`."""
+        rows = self._db.execute("SELECT DISTINCT name FROM key_record")
+        gone = [name for (name,) in rows if not exists(name)]
+        with self.transaction():
+            for name in gone:
+                self.forget(name)
+        return len(gone) + self._mirror.collect(exists)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See `KeyWriter`."""
+        try:
+            with self._db.transaction():
+                yield
+        except BaseException:
+            self._reset()  # what was rolled back must not be remembered
+            raise
