@@ -1,0 +1,32 @@
+"""What the modules of the store share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildkit.core.errors import NotFound
+from buildkit.store.content import ContentStore
+from buildkit.store.lease import Leases
+from buildkit.store.records import Record, Records
+from buildkit.store.snapshot import Snapshotter
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The stores below the refs, and what of them is in use right now."""
+
+    root: Path
+    records: Records
+    content: ContentStore
+    snapshotter: Snapshotter
+    leases: Leases = field(default_factory=Leases)
+    busy: set[str] = field(default_factory=set[str])
+    """Snapshots without a record that someone works on."""
+
+    def record(self, id: str) -> Record:
+        """The row of a ref; raises `NotFound`."""
+        found = self.records.find(id)
+        if found is None:
+            raise NotFound(f"ref {id}: not found")
+        return found

@@ -1,0 +1,66 @@
+"""Places where trees are mounted for this process: directories below ``mounts`` that exist only while in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from buildkit.core.identity import new_id
+from buildkit.fs.mount import Mount, mount_all, mounts_below, unmount
+
+
+class Places:
+    """The directory that holds mount points."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextmanager
+    def mounted(self, mounts: Sequence[Mount]) -> Iterator[Path]:
+        """A path where the tree is for the scope. A plain bind is used where it lies, and is not guarded by ``ro``."""
+        if len(mounts) == 1 and mounts[0].type == "bind":
+            yield Path(mounts[0].source)
+            return
+        place = self._mount(mounts)
+        try:
+            yield place
+        finally:
+            _unmount(place)
+
+    @asynccontextmanager
+    async def mounted_meanwhile(self, mounts: Sequence[Mount]) -> AsyncIterator[Path]:
+        """The same without holding up the event loop."""
+        if len(mounts) == 1 and mounts[0].type == "bind":
+            yield Path(mounts[0].source)
+            return
+        place = await asyncio.to_thread(self._mount, mounts)
+        try:
+            yield place
+        finally:
+            await asyncio.to_thread(_unmount, place)
+
+    def _mount(self, mounts: Sequence[Mount]) -> Path:
+        place = self.root / new_id()
+        place.mkdir(parents=True)
+        try:
+            mount_all(mounts, str(place))
+        except BaseException:
+            place.rmdir()
+            raise
+        return place
+
+    def recover(self) -> None:
+        """After a kill: unmount and remove what is left."""
+        if not self.root.is_dir():
+            return
+        for path in mounts_below(str(self.root)):
+            unmount(path)
+        for place in self.root.iterdir():
+            place.rmdir()
+
+
+def _unmount(place: Path) -> None:
+    unmount(str(place))
+    place.rmdir()
