@@ -1,0 +1,195 @@
+"""Run one build from the command line: follow it, then write what the user wants to have of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+from buildkit.cli.display.modes import follow, open_display
+from buildkit.cli.flags import Parsed
+from buildkit.cli.target import open_client
+from buildkit.client.options import Build, SolveOptions, SolveResponse
+from buildkit.core.errors import BuildkitError
+from buildkit.core.identity import new_id
+from buildkit.core.progress import Update, VertexUpdate
+
+if TYPE_CHECKING:
+    from buildkit.cli.display.modes import Display
+
+_PREFIX = "failed to solve: "
+_SUBREQUEST_CAPS = "moby.buildkit.frontend.subrequests"
+_DIGEST_KEY = "containerimage.digest"
+
+
+async def run_build(parsed: Parsed, options: SolveOptions) -> None:
+    """Build; raises the error that made it fail."""
+    options = replace(options, ref=new_id())
+    asks = "requestid" in options.frontend_attrs
+    if asks:
+        attrs = {"frontend.caps": _SUBREQUEST_CAPS, **options.frontend_attrs}
+        options = replace(options, frontend_attrs=attrs)
+    mode = "quiet" if parsed.on("quiet") else parsed.text("progress")
+    display = open_display(mode, sys.stderr.buffer)
+    watchers: list[Callable[[Sequence[Update]], None]] = []
+    metrics = CacheMetrics()
+    with ExitStack() as files:
+        if path := parsed.text("trace"):
+            watchers.append(_tracer(files.enter_context(_open_private(path, os.O_APPEND))))
+        report = _metrics_file(parsed.text("debug-json-cache-metrics"), files)
+        if report is not None:
+            watchers.append(metrics.take)
+        try:
+            response = await _solve(parsed, options, display, watchers)
+        finally:
+            if path := parsed.text("ref-file"):
+                write_whole(path, options.ref.encode())
+        if not asks:
+            _write_results(parsed, response.exporter)
+        print_metadata(response.metadata if asks else {}, sys.stdout)
+        if report is not None:
+            metrics.report(report)
+
+
+async def _solve(
+    parsed: Parsed,
+    options: SolveOptions,
+    display: Display,
+    watchers: Sequence[Callable[[Sequence[Update]], None]],
+) -> SolveResponse:
+    def watch(batch: Sequence[Update]) -> None:
+        for watcher in watchers:
+            watcher(batch)
+
+    try:
+        async with open_client(parsed) as client, client.build(options) as build:
+            await follow(display, build.progress(), watch=watch)
+            return await _result(build)
+    except BuildkitError as error:
+        raise error if error.message.startswith(_PREFIX) else error.prefixed(_PREFIX) from error.__cause__
+
+
+async def _result(build: Build) -> SolveResponse:
+    return await build.result()
+
+
+def _write_results(parsed: Parsed, exporter: Mapping[str, str]) -> None:
+    if path := parsed.text("metadata-file"):
+        write_whole(path, metadata_file(exporter))
+    digest = exporter.get(_DIGEST_KEY, "")
+    if path := parsed.text("iidfile"):
+        write_whole(path, digest.encode())
+    if parsed.on("quiet") and digest:
+        sys.stdout.write(digest + "\n")
+
+
+def metadata_file(exporter: Mapping[str, str]) -> bytes:
+    """The exporters' response as JSON: values that are objects in base64 are written as objects."""
+    import json
+
+    out: dict[str, Any] = {key: _decoded(value) for key, value in sorted(exporter.items())}
+    return json.dumps(out, indent=2, ensure_ascii=False).encode(errors="surrogateescape")
+
+
+def _decoded(value: str) -> Any:
+    import base64
+    import binascii
+    import json
+
+    try:
+        decoded = json.loads(base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        return value
+    return decoded if isinstance(decoded, dict) and decoded else value
+
+
+def print_metadata(metadata: Mapping[str, bytes], out: TextIO) -> None:
+    """The answer of a subrequest: its text, or everything that it calls a result."""
+    if "result.txt" in metadata:
+        out.write(metadata["result.txt"].decode(errors="replace"))
+        return
+    for key in sorted(metadata):
+        if key.startswith("result."):
+            out.write(f"{key}\n{metadata[key].decode(errors='replace')}\n")
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Write a file that appears complete or not at all."""
+    part = f"{path}.{new_id()}.part"
+    try:
+        with open(part, "xb") as out:
+            out.write(content)
+        os.replace(part, path)
+    except BaseException:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise
+
+
+def _open_private(path: str, flags: int) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | flags, 0o600), "wb")
+
+
+def _tracer(out: BinaryIO) -> Callable[[Sequence[Update]], None]:
+    from buildkit.cli.display.rawjson import RawJSONDisplay
+
+    return RawJSONDisplay(out).take
+
+
+def _metrics_file(name: str, files: ExitStack) -> TextIO | None:
+    if name in ("stdout", "stderr"):
+        return sys.stdout if name == "stdout" else sys.stderr
+    if not name:
+        return None
+    return files.enter_context(os.fdopen(files.enter_context(_open_private(name, os.O_TRUNC)).fileno(), "w"))
+
+
+class CacheMetrics:
+    """Counts of cache hits and misses, for benchmarks."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._vertices: dict[str, tuple[str, bool, bool]] = {}
+
+    def take(self, batch: Sequence[Update]) -> None:
+        """Count a batch of updates in."""
+        for update in batch:
+            if isinstance(update, VertexUpdate):
+                name, cached, completed = self._vertices.get(update.digest, (update.name, False, False))
+                done = completed or update.completed is not None
+                self._vertices[update.digest] = (name, cached or update.cached, done)
+
+    def report(self, out: TextIO) -> None:
+        """A line for each miss, then the counts as JSON."""
+        import json
+        import re
+
+        internal = ("[internal]", "[auth]", "importing cache", "exporting ")
+        mine = [v for v in self._vertices.values() if not v[0].startswith(internal)]
+        bases = [v for v in mine if re.match(r"\[.*\] FROM", v[0])]
+        misses = [v for v in mine if not v[1] and v not in bases]
+        for name, _, _ in misses:
+            out.write(f"cache miss: {name}\n")
+        counts = {
+            "total": len(self._vertices),
+            "completed": sum(done for _, _, done in self._vertices.values()),
+            "user_total": len(mine),
+            "user_cached": sum(cached for _, cached, _ in mine),
+            "user_completed": sum(done for _, _, done in mine),
+            "user_cacheable": len(mine) - len(bases),
+            "from": len(bases),
+            "miss": len(misses),
+            "client_duration_ms": int((time.monotonic() - self._start) * 1000),
+        }
+        out.write(json.dumps(counts, separators=(",", ":")) + "\n")
+        out.flush()
+
+
+def run(parsed: Parsed, options: SolveOptions) -> None:
+    """`run_build` in an event loop of its own."""
+    asyncio.run(run_build(parsed, options))

@@ -1,0 +1,84 @@
+"""Which engine a command talks to: the one in this process, or a daemon behind an address."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractAsyncContextManager
+
+from buildkit.cli.flags import BadUsage, Flag, Parsed
+from buildkit.client.options import Client
+from buildkit.core.errors import Unsupported
+
+GLOBAL_FLAGS = (
+    Flag("debug", "show where errors come from", "bool"),
+    Flag("addr", "address of a daemon (default $BUILDKIT_HOST)", metavar="ADDRESS"),
+    Flag("log-format", "json or text", metavar="FORMAT"),
+    Flag("tlsservername", "name that the daemon's certificate must have", metavar="NAME"),
+    Flag("tlscacert", "certificates to trust", metavar="FILE"),
+    Flag("tlscert", "certificate to show", metavar="FILE"),
+    Flag("tlskey", "key of that certificate", metavar="FILE"),
+    Flag("tlsdir", "directory with ca.pem, cert.pem and key.pem", metavar="DIR"),
+    Flag("timeout", "seconds to wait for a connection (default 5)", metavar="SECONDS"),
+    Flag("wait", "wait until the daemon answers", "bool"),
+)
+ROOT_FLAG = Flag("root", "build in this process, with this state directory", metavar="DIR")
+
+_REMOTE_ONLY = ("tlsservername", "tlscacert", "tlscert", "tlskey", "tlsdir", "wait")
+
+
+def check_target(parsed: Parsed) -> None:
+    """Refuse flags that contradict each other; raises `BadUsage`."""
+    if parsed.given("root") and parsed.given("addr"):
+        raise BadUsage("--root conflicts with --addr: the state directory is the daemon's own affair")
+    if parsed.given("tlsdir") and parsed.given("tlscacert", "tlscert", "tlskey"):
+        raise BadUsage("cannot specify tlsdir and tlscacert/tlscert/tlskey at the same time")
+    if parsed.text("log-format", "text") not in ("text", "json"):
+        raise BadUsage(f'unsupported log type "{parsed.text("log-format")}"')
+    timeout = parsed.text("timeout", "5")
+    if not timeout.isascii() or not timeout.isdigit():
+        raise BadUsage(f"--timeout is a number of seconds: {timeout!r} is not")
+    if parsed.given("root"):
+        for name in parsed.given(*_REMOTE_ONLY):
+            raise BadUsage(f"--{name} is for a daemon and conflicts with --root")
+        if not parsed.text("root"):
+            raise BadUsage("--root needs a directory")
+
+
+def default_root() -> str:
+    """Where an engine without a daemon keeps its state."""
+    home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return os.path.join(home, "buildkit")
+
+
+def default_sockets() -> list[str]:
+    """Where a daemon listens if nobody told it otherwise."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    own = [os.path.join(runtime, "buildkit", "buildkitd.sock")] if runtime and os.geteuid() else []
+    return [*own, "/run/buildkit/buildkitd.sock"]
+
+
+def find_daemon() -> str:
+    """The address of a daemon at a default socket, or nothing."""
+    for path in default_sockets():
+        if os.path.exists(path):
+            import socket
+
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(path)
+                except OSError:
+                    continue
+            return f"unix://{path}"
+    return ""
+
+
+def open_client(parsed: Parsed) -> AbstractAsyncContextManager[Client]:
+    """The engine that the flags, the environment and the machine point to; raises `Unsupported` for a daemon."""
+    root = parsed.text("root")
+    address = "" if root else parsed.text("addr") or os.environ.get("BUILDKIT_HOST", "")
+    address = address or ("" if root else find_daemon())
+    if address:
+        raise Unsupported(f"{address}: talking to a daemon is not supported yet; --root DIR builds without one")
+    from buildkit.client import embedded
+
+    return embedded.open(root or default_root())
