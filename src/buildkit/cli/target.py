@@ -79,6 +79,9 @@ def open_client(parsed: Parsed) -> AbstractAsyncContextManager[Client]:
     address = address or ("" if root else find_daemon())
     if address:
         raise Unsupported(f"{address}: talking to a daemon is not supported yet; --root DIR builds without one")
-    from buildkit.client import embedded
+    for name in parsed.given(*_REMOTE_ONLY):
+        raise BadUsage(f"--{name} is for a daemon: give its --addr")
+    from importlib import import_module
 
-    return embedded.open(root or default_root())
+    client: AbstractAsyncContextManager[Client] = import_module("buildkit.client.embedded").open(root or default_root())
+    return client
