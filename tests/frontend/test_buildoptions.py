@@ -2,7 +2,7 @@ import pytest
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
-from buildkit.frontend.dockerfile.options import Sbom, parse_attestations, parse_options
+from buildkit.frontend.dockerfile.buildoptions import Sbom, parse_attestations, parse_options
 from buildkit.frontend.frontend import CacheImport
 from buildkit.llb.metadata import LinuxResources
 
