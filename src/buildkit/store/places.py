@@ -1,4 +1,4 @@
-"""Places where trees are mounted for this process: directories below ``mounts`` that exist only while in use."""
+"""Places where trees are mounted for this process: directories that exist only while in use."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from buildkit.core.identity import new_id
-from buildkit.fs.mount import Mount, mount_all, mounts_below, unmount
+from buildkit.fs.mount import Mount, bind, mount_all, mounts_below, unmount
 
 
 class Places:
-    """The directory that holds mount points."""
+    """Mount points below ``<root>/mounts``."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self._root = root / "mounts"
+        self._empty = root / "empty"
+
+    def empty(self) -> list[Mount]:
+        """Read-only mounts of the empty tree."""
+        self._empty.mkdir(parents=True, exist_ok=True)
+        return [bind(str(self._empty), readonly=True, recursive=False)]
 
     @contextmanager
     def mounted(self, mounts: Sequence[Mount]) -> Iterator[Path]:
@@ -42,7 +48,7 @@ class Places:
             await asyncio.to_thread(_unmount, place)
 
     def _mount(self, mounts: Sequence[Mount]) -> Path:
-        place = self.root / new_id()
+        place = self._root / new_id()
         place.mkdir(parents=True)
         try:
             mount_all(mounts, str(place))
@@ -53,11 +59,11 @@ class Places:
 
     def recover(self) -> None:
         """After a kill: unmount and remove what is left."""
-        if not self.root.is_dir():
+        if not self._root.is_dir():
             return
-        for path in mounts_below(str(self.root)):
+        for path in mounts_below(str(self._root)):
             unmount(path)
-        for place in self.root.iterdir():
+        for place in self._root.iterdir():
             place.rmdir()
 
 

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+from tests.conformance.collector import CollectorConformance
+from tests.conformance.store import StoreConformance
+from tests.kit.stores import store_at
+
+pytestmark = pytest.mark.root
+
+
+class TestOverlayStore(StoreConformance, CollectorConformance):
+    @pytest.fixture
+    async def store(self, tmp_path):
+        async with store_at(tmp_path, "overlayfs") as store:
+            yield store
