@@ -17,8 +17,8 @@ from buildkit.core.digest import Digest
 from buildkit.core.errors import Corrupt, InvalidInput, Unsupported
 from buildkit.fs.layer import Change, changes_between, changes_of_upper, write_layer
 from buildkit.fs.mount import Mount
-from buildkit.store.codec import compressor, decompress
 from buildkit.oci.spec import OCI_LAYER, Descriptor
+from buildkit.store.codec import compressor, decompress
 from buildkit.store.content import BLOCK
 from buildkit.store.lease import Lease
 from buildkit.store.merge import Unit

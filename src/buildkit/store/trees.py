@@ -14,8 +14,8 @@ from buildkit.core.identity import new_id
 from buildkit.fs.layer import apply_layer
 from buildkit.fs.mount import Mount
 from buildkit.fs.tarread import Readable
-from buildkit.store.codec import decompress
 from buildkit.oci.spec import Descriptor
+from buildkit.store.codec import decompress
 from buildkit.store.lease import Lease
 from buildkit.store.merge import units
 from buildkit.store.parts import Parts
