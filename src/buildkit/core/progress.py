@@ -146,7 +146,7 @@ class Reporter:
 
     def start(self) -> None:
         """The vertex begins (again)."""
-        self.vertex = replace(self.vertex, started=time.time_ns(), completed=None, error="")
+        self.vertex = replace(self.vertex, started=time.time_ns(), completed=None, cached=False, error="")
         self._emit(self.vertex)
 
     def complete(self, *, error: str = "", cached: bool = False) -> None:

@@ -6,6 +6,7 @@ suspends. It is called again when an answer has come. Nothing here recurses over
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
@@ -21,6 +22,7 @@ from buildkit.solver.work import Queue, Work, begin
 R = TypeVar("R")
 
 UNASKED, DEFINED, SETTLED, RESULT = Level
+_NOBODY = (0, 0, 0, 0)
 
 
 class Request(Protocol):
@@ -37,7 +39,7 @@ class Parts(NamedTuple, Generic[R]):
     home: Home[R]
     running: Running[R]
     ended: Callable[[VertexState[R]], None]
-    """Called when a vertex was executed, or failed to."""
+    """Called when a vertex was executed or loaded, or failed to be."""
 
 
 class EdgeState(Lookup[R]):
@@ -51,13 +53,13 @@ class EdgeState(Lookup[R]):
         super().__init__(state, output, inputs, parts.home)
         self.parts = parts
         self.queued = False
-        self.works: set[Work[Any]] = set()
+        self.works: tuple[Work[Any], ...] = ()
         self.goal = UNASKED
         """The most that anyone asks for."""
         self.error: BaseException | None = None
         self.consumers: dict[EdgeState[R], None] = {}
-        self.requests: list[Request] = []
-        self._counts = [0, 0, 0, 0]
+        self.requests: tuple[Request, ...] = ()
+        self._counts = array("l", _NOBODY)
         self._asked = [UNASKED] * len(inputs)
         self._load: Work[R] | None = None
         for one in inputs:
@@ -82,13 +84,13 @@ class EdgeState(Lookup[R]):
         self._want({})
         for one in self.inputs:
             one.consumers.pop(self, None)
-        for work in tuple(self.works):
+        for work in self.works:
             work.leave(self)
 
     def retry(self) -> None:
         """A new job may have better luck than the one that saw the error."""
         self.error = None
-        self.passed_over.clear()
+        self.passed_over = frozenset()
 
     def tell(self) -> None:
         """Have consumers that still want something look again, and requests answered."""
@@ -96,7 +98,7 @@ class EdgeState(Lookup[R]):
         for consumer in self.consumers:
             if consumer.level < consumer.goal:
                 push(consumer)
-        for request in tuple(self.requests):
+        for request in self.requests:
             request.look()
 
     def fail(self, error: BaseException) -> None:
@@ -121,7 +123,7 @@ class EdgeState(Lookup[R]):
         except Exception as error:
             self.fail(error if isinstance(error, BuildkitError) else self.state.blame(error))
         self._want({})
-        for work in tuple(self.works):
+        for work in self.works:
             work.leave(self)
 
     def _rise(self, level: Level) -> bool:
@@ -145,14 +147,14 @@ class EdgeState(Lookup[R]):
         return False
 
     def _want(self, wanted: Mapping[int, Level]) -> None:
-        """Take back what was asked of inputs beyond what is wanted."""
+        """Take back what was asked of inputs beyond what is wanted, and has not come."""
         for i, asked in enumerate(self._asked):
-            if asked is not UNASKED and asked > (want := wanted.get(i, UNASKED)):
+            if asked > self.inputs[i].level and asked > (want := wanted.get(i, UNASKED)):
                 self._asked[i] = want
                 self.inputs[i].count(asked, want)
 
     def _wait(self, work: Work[Any]) -> bool:
-        for other in tuple(self.works):
+        for other in self.works:
             if other is not work:
                 other.leave(self)
         work.join(self)
@@ -165,7 +167,7 @@ class EdgeState(Lookup[R]):
         state = self.state
         self.take_maps()
         while not (enough() or state.mapped):
-            if not self._opened() or not state.next_map(self):
+            if (state.maps and not self._opened()) or not state.next_map(self):
                 return False
             self.take_maps()
         return self.level is not UNASKED or self._defined()
@@ -229,10 +231,10 @@ class EdgeState(Lookup[R]):
                     state.start("digest")
                     state.complete(state.error)
                 else:
-                    state.contents[i] = digest or ""
+                    state.contents = {**state.contents, i: digest or ""}
 
             def ended() -> None:
-                del state.content_works[i]
+                state.content_works = {k: one for k, one in state.content_works.items() if k != i}
 
             work = begin(
                 self.parts.queue,
@@ -244,7 +246,7 @@ class EdgeState(Lookup[R]):
                 if state.error is not None:
                     raise state.error
                 return True
-            state.content_works[i] = work
+            state.content_works = {**state.content_works, i: work}
         work.join(self)
         return False
 
@@ -274,12 +276,13 @@ class EdgeState(Lookup[R]):
         if error is not None:
             if isinstance(error, NotFound | Corrupt) and found.origin is self.home:
                 self.home.keys.forget(record.name)
-            self.passed_over.add(record.name)
+            self.passed_over |= {record.name}
             state.reason = f"record could not be loaded: {error}"
             state.event("passed over")
             return
         state.hold(result)
         state.outcome = "loaded"
+        state.reason = f"recorded under {record.key}"
         state.complete(cached=True)
         if found.origin is self.home and self.inputs:
             self.saved = (record.key,)
@@ -287,6 +290,7 @@ class EdgeState(Lookup[R]):
             self._rise(RESULT)
         else:
             self.finish(result, self.home.results.name(result), record.created_at)
+        self.parts.ended(state)
 
     def _load_ended(self) -> None:
         self._load = None
@@ -305,6 +309,7 @@ class EdgeState(Lookup[R]):
         self.probe()
         if self.candidates():
             return True
+        state.reason = state.reason or self.why_missed()
         work = state.execution
         if work is None:
             call = self._call()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Generic, TypeVar, cast
@@ -12,11 +12,13 @@ from typing import Generic, TypeVar, cast
 from buildkit.core.digest import Digest, sha256_text
 from buildkit.core.errors import AlreadyExists, InvalidInput
 from buildkit.core.progress import Sink
+from buildkit.solver.chains import Chain, export_chain
 from buildkit.solver.decide import Level
 from buildkit.solver.edge import EdgeState, Parts
 from buildkit.solver.graph import Edge, Results, Vertex
 from buildkit.solver.keys import KeyId, KeyWriter
 from buildkit.solver.origins import Home, Import
+from buildkit.solver.record import StepRecord, StepRecords, step_record
 from buildkit.solver.running import Running
 from buildkit.solver.vertex import VertexState
 from buildkit.solver.work import Queue
@@ -29,9 +31,10 @@ Imports = Sequence[Import[R]]
 class Solver(Generic[R]):
     """Vertices that jobs care for, each there once: equal work is done once, whoever asks."""
 
-    def __init__(self, keys: KeyWriter, results: Results[R]) -> None:
-        """``keys`` remember what ``results`` keep."""
+    def __init__(self, keys: KeyWriter, results: Results[R], steps: StepRecords | None = None) -> None:
+        """``keys`` remember what ``results`` keep; ``steps`` take the record of each step that did something."""
         self.home = Home(keys, results)
+        self._steps = steps
         self._queue = Queue()
         self._parts = Parts(self._queue, self.home, Running[R](), self._step_ended)
         self._active: dict[Digest, VertexState[R]] = {}
@@ -53,7 +56,14 @@ class Solver(Generic[R]):
         """
         return Job(self, id, session, progress, hold)
 
-    def _step_ended(self, state: VertexState[R]) -> None: ...
+    @property
+    def idle(self) -> bool:
+        """Whether no job is there and nothing is active."""
+        return not (self._jobs or self._active or self._forced)
+
+    def _step_ended(self, state: VertexState[R]) -> None:
+        if self._steps is not None:
+            self._steps.save(step_record(state))
 
     # -- the active graph --
 
@@ -97,8 +107,8 @@ class Solver(Generic[R]):
             if job is not None:
                 job.care(state)
             if parent is not None and parent not in state.parents:
-                state.parents[parent] = None
-                parent.children[state] = None
+                state.parents += (parent,)
+                parent.children += (state,)
                 state.imports += tuple(one for one in parent.imports if one not in state.imports)
                 for owner in parent.all_owners():
                     if owner not in state.owners and owner.sink is not None:
@@ -119,8 +129,6 @@ class Solver(Generic[R]):
         else:
             self._forced[vertex.digest] = state
         state.input_edges = tuple([self.edge(loaded[one.vertex], one.output) for one in vertex.inputs])
-        for one in inputs:
-            one.consumers[state] = None
         return state
 
     def edge(self, state: VertexState[R], output: int) -> EdgeState[R]:
@@ -140,10 +148,8 @@ class Solver(Generic[R]):
             for edge in state.edges.values():
                 cast(EdgeState[R], edge).release()
             state.release()
-            for one in state.inputs:
-                one.consumers.pop(state, None)
             for child in state.children:
-                child.parents.pop(state, None)
+                child.parents = tuple([one for one in child.parents if one is not state])
                 todo.append(child)
             active = self._active if state.digest == state.vertex.digest else self._forced
             active.pop(state.vertex.digest, None)
@@ -151,13 +157,13 @@ class Solver(Generic[R]):
     async def ask(self, edge: EdgeState[R], level: Level) -> None:
         """Wait until the edge has reached ``level``; raises its error."""
         request = _Request(edge, level)
-        edge.requests.append(request)
+        edge.requests += (request,)
         edge.count(Level.UNASKED, level)
         request.look()
         try:
             await request.future
         finally:
-            edge.requests.remove(request)
+            edge.requests = tuple([one for one in edge.requests if one is not request])
             edge.count(level, Level.UNASKED)
 
 
@@ -213,6 +219,15 @@ class Job(Generic[R]):
             await self._solver.ask(state, Level.SETTLED)
         found = state.candidates()
         return found[0].record.key if found else None
+
+    def chain(self, edges: Iterable[Edge[R]], *, roots: bool = False, backlinks: bool = True) -> Chain:
+        """The records that lead to edges that this job built (`chains.export_chain`)."""
+        return export_chain([self._edge(edge, ()) for edge in edges], roots=roots, backlinks=backlinks)
+
+    @property
+    def records(self) -> list[StepRecord]:
+        """What each vertex did and why, inputs before consumers; may be read when the job is over."""
+        return [step_record(state) for state in self.states]
 
     def _edge(self, edge: Edge[R], imports: Imports[R]) -> EdgeState[R]:
         state = self._solver.load(edge.vertex, self, None, imports)[edge.vertex]

@@ -6,7 +6,7 @@ All of it is synchronous. `edge.EdgeState` adds the asking.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from buildkit.core.digest import Digest
@@ -32,7 +32,6 @@ class Lookup(Generic[R]):
     """The keys of one output of an active vertex."""
 
     __slots__ = (
-        "_common",
         "_matches",
         "_origins_seen",
         "_probed_contents",
@@ -59,21 +58,20 @@ class Lookup(Generic[R]):
         self.level = Level.UNASKED
         self.result: R | None = None
         """Set at level RESULT."""
-        self.keys: list[KeyId] = []
-        """Keys offered to whoever asks; they only grow. Empty for a vertex that ignores the cache."""
+        self.keys: dict[KeyId, None] = {}
+        """Keys offered to whoever asks, oldest first; they only grow. Empty for a vertex that ignores the cache."""
         self.saved: tuple[KeyId, ...] = ()
         """The keys in the home store under which its result stands."""
         self.digest: Digest = ""
         """Record digest, of an edge with inputs."""
-        self.links: list[Link] = []
-        self.passed_over: set[str] = set()
+        self.links: tuple[Link, ...] = ()
+        self.passed_over: frozenset[str] = frozenset()
         """Names of results that could not be loaded."""
         self._taken = 0
         self._origins_seen = 1
         self._seen = [0] * len(inputs)
-        self._matches: list[set[KeyId]] = [set() for _ in inputs]
-        self._common: set[KeyId] = set()
-        self._probed_contents: set[int] = set()
+        self._matches: list[frozenset[KeyId]] = [_NOTHING] * len(inputs)
+        self._probed_contents: frozenset[int] = frozenset()
 
     # -- learning --
 
@@ -90,7 +88,7 @@ class Lookup(Generic[R]):
             if len(inputs) != len(self.inputs):
                 raise Internal(f"cache map has {len(inputs)} inputs, the vertex {len(self.inputs)}")
             self.digest = digest = record_digest(maps[0].digest, self.output)
-            self.links = [Link(i, digest, one.selector) for i, one in enumerate(inputs)]
+            self.links = tuple([Link(i, digest, one.selector) for i, one in enumerate(inputs)])
 
     def known(self) -> bool:
         """Whether any store knows one of its keys."""
@@ -111,31 +109,31 @@ class Lookup(Generic[R]):
         if len(origins) != self._origins_seen:
             self._origins_seen = len(origins)
             self._seen = [0] * len(self.inputs)
-            self._probed_contents.clear()
+            self._probed_contents = frozenset()
         contents = self.state.contents
         changed = False
         for i, one in enumerate(self.inputs):
             count = len(one.keys)
             if self._seen[i] < count:
-                new = one.keys[self._seen[i] :]
+                new = tuple(one.keys)[self._seen[i] :]
                 self._seen[i] = count
                 changed = self._match(i, new, self.links[i], origins) or changed
                 if count > 1 and self._matches[i]:
                     self._teach(i)
             if i in contents and i not in self._probed_contents:
-                self._probed_contents.add(i)
+                self._probed_contents |= {i}
                 if contents[i]:
-                    changed = self._match(i, [content_key(contents[i])], Link(i, self.digest), origins) or changed
+                    changed = self._match(i, (content_key(contents[i]),), Link(i, self.digest), origins) or changed
                     self._teach(i)
         if changed:
             self.offer(self._matches[0].intersection(*self._matches[1:]))
 
-    def _match(self, i: int, parents: list[KeyId], link: Link, origins: tuple[Origin[R], ...]) -> bool:
-        matches = self._matches[i]
-        before = len(matches)
+    def _match(self, i: int, parents: Sequence[KeyId], link: Link, origins: tuple[Origin[R], ...]) -> bool:
+        before = matches = self._matches[i]
         for origin in origins:
             matches |= origin.keys.match(parents, link)
-        return len(matches) > before
+        self._matches[i] = matches
+        return len(matches) > len(before)
 
     def _teach(self, i: int) -> None:
         """Next time any key of this input shall lead to what one of them leads to today."""
@@ -155,10 +153,9 @@ class Lookup(Generic[R]):
 
     def offer(self, keys: Collection[KeyId]) -> None:
         """Add keys to those that consumers may probe with."""
-        new = [key for key in keys if key not in self._common]
+        new = [key for key in keys if key not in self.keys]
         if new:
-            self._common.update(new)
-            self.keys.extend(sorted(new))
+            self.keys.update(dict.fromkeys(new if len(new) == 1 else sorted(new)))
             if self.level is not Level.UNASKED:
                 self.tell()
 
@@ -188,6 +185,19 @@ class Lookup(Generic[R]):
                         self.home.keys.forget(record.name)
         found.sort(key=_age)
         return found
+
+    def why_missed(self) -> str:
+        """Why there is no record, for the step's own record."""
+        state = self.state
+        if state.ignoring:
+            return "the cache is ignored"
+        if not self.inputs:
+            return "none of its keys was seen before"
+        for i, one in enumerate(self.inputs):
+            if not self._matches[i]:
+                how = "content" if state.contents.get(i) else "keys"
+                return f"input {i} ({one.state.vertex.name}): its {how} did not lead here before"
+        return "its record is gone" if self.keys else "its inputs were not combined before"
 
     # -- writing down --
 
@@ -238,6 +248,9 @@ class Lookup(Generic[R]):
             self.offer(keys)
         self.level = Level.RESULT
         self.tell()
+
+
+_NOTHING: frozenset[str] = frozenset()
 
 
 def _age(candidate: Candidate[R]) -> int:

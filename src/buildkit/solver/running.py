@@ -67,7 +67,7 @@ def _leads_to(runner: VertexState[R], state: VertexState[R]) -> bool:
     for one in states:
         if one is runner:
             return True
-        for above in (*one.parents, *one.guests, *one.consumers):
+        for above in one.above():
             if above not in seen:
                 seen.add(above)
                 states.append(above)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from buildkit.core.digest import Digest
@@ -29,6 +30,16 @@ class Owner(Protocol[R]):
         """Solve an edge that a running op of ``asker`` leads to."""
 
 
+class Output(Mover, Protocol[R]):
+    """One output of a vertex, as far as the vertex knows it."""
+
+    state: VertexState[R]
+
+    @property
+    def consumers(self) -> Iterable[Output[R]]:
+        """The outputs that have this one as an input."""
+
+
 class VertexState(Generic[R]):
     """The shared part of a vertex; also the `Step` that its op sees."""
 
@@ -37,7 +48,6 @@ class VertexState(Generic[R]):
         "_map_work",
         "_op",
         "children",
-        "consumers",
         "content_works",
         "contents",
         "digest",
@@ -70,35 +80,33 @@ class VertexState(Generic[R]):
         self.inputs = inputs
         self.queue = queue
         self.ignoring = vertex.options.ignore_cache
-        self.edges: dict[int, Mover] = {}
-        self.input_edges: tuple[Mover, ...] = ()
+        self.edges: dict[int, Output[R]] = {}
+        self.input_edges: tuple[Output[R], ...] = ()
         self.owners: dict[Owner[R], None] = {}
         """The jobs that care for it, oldest first."""
-        self.consumers: dict[VertexState[R], None] = {}
-        """The active vertices that have it as an input."""
-        self.parents: dict[VertexState[R], None] = {}
+        self.parents: tuple[VertexState[R], ...] = ()
         """The vertices whose running ops lead to it."""
-        self.children: dict[VertexState[R], None] = {}
+        self.children: tuple[VertexState[R], ...] = ()
         """The vertices that its running op led to."""
-        self.guests: dict[VertexState[R], list[Owner[R]]] = {}
+        self.guests: Mapping[VertexState[R], list[Owner[R]]] = _NONE
         """Equal vertices that wait for its execution, with the jobs that only they bring."""
         self.imports: tuple[Import[R], ...] = ()
         self._op: Op[R] | None = None
-        self.maps: list[CacheMap[R]] = []
+        self.maps: tuple[CacheMap[R], ...] = ()
         self.mapped = False
         """Whether there are no more cache maps."""
         self._iterator: AsyncIterator[CacheMap[R]] | None = None
         self._map_work: Work[CacheMap[R]] | None = None
-        self.contents: dict[int, Digest] = {}
-        self.content_works: dict[int, Work[Digest]] = {}
+        self.contents: Mapping[int, Digest] = _NONE
+        self.content_works: Mapping[int, Work[Digest]] = _NONE
         self.execution: Work[Sequence[R]] | None = None
         self.outputs: Sequence[R] | None = None
         """What the execution gave, one result for each output."""
         self.error: BaseException | None = None
         self.outcome = ""
         self.reason = ""
-        self.facts: dict[str, object] = {}
-        self.events: list[tuple[str, int]] = []
+        self.facts: Mapping[str, object] = _NONE
+        self.events: tuple[tuple[str, int], ...] = ()
         names = tuple([state.digest for state in inputs])
         self.progress = Reporter(VertexUpdate(digest, vertex.name, names, group=vertex.options.group))
 
@@ -119,7 +127,7 @@ class VertexState(Generic[R]):
 
     def note(self, **facts: object) -> None:
         """Add facts to the step's record."""
-        self.facts.update(facts)
+        self.facts = {**self.facts, **facts}
 
     def hold(self, result: R) -> None:
         """Keep a result as long as the jobs last that care for this vertex."""
@@ -147,9 +155,17 @@ class VertexState(Generic[R]):
                 states += (*state.parents, *state.guests)
         return found
 
+    def above(self) -> Iterator[VertexState[R]]:
+        """The vertices that may be waiting for it."""
+        yield from self.parents
+        yield from self.guests
+        for edge in self.edges.values():
+            for consumer in edge.consumers:
+                yield consumer.state
+
     def event(self, name: str) -> None:
         """Note when something happened."""
-        self.events.append((name, time.time_ns()))
+        self.events += ((name, time.time_ns()),)
 
     def next_map(self, edge: Mover) -> bool:
         """Ask the op for one more cache map. False: it takes a while, ``edge`` is moved on then."""
@@ -173,8 +189,9 @@ class VertexState(Generic[R]):
     def welcome(self, guest: VertexState[R]) -> None:
         """An equal vertex waits for this one's execution: its jobs lend their sessions and see the progress."""
         mine = self.all_owners()
-        self.guests[guest] = [owner for owner in guest.all_owners() if owner not in mine]
-        for owner in self.guests[guest]:
+        owners = [owner for owner in guest.all_owners() if owner not in mine]
+        self.guests = {**self.guests, guest: owners}
+        for owner in owners:
             if owner.sink is not None:
                 self.progress.join(owner.sink)
 
@@ -184,7 +201,7 @@ class VertexState(Generic[R]):
             for owner in owners:
                 if owner.sink is not None:
                     self.progress.leave(owner.sink)
-        self.guests.clear()
+        self.guests = _NONE
         if stopped and self.outputs is None:
             self.outcome = "canceled"
             self.complete(Canceled("context canceled"))
@@ -200,7 +217,7 @@ class VertexState(Generic[R]):
 
     def _take_map(self, found: CacheMap[R] | None, error: BaseException | None) -> None:
         if found is not None:
-            self.maps.append(found)
+            self.maps += (found,)
             if self.inputs:  # only roots have several
                 self.mapped = True
         elif isinstance(error, StopAsyncIteration):
@@ -211,7 +228,8 @@ class VertexState(Generic[R]):
             self.error = self.blame(error, "failed to load cache key: ")
         if self.mapped:
             self._close_maps()
-        if not self.inputs or self.error is not None:
+        shown = self.progress.vertex
+        if self.error is not None or (not self.inputs and (self._map_work is not None or shown.started is None)):
             self.complete(self.error)
 
     def _map_ended(self) -> None:
@@ -264,6 +282,10 @@ class VertexState(Generic[R]):
             if shown.completed is None and shown.started is None:
                 state.progress.complete(cached=True)
                 states.extend(state.inputs)
+
+
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+"""Most vertices never need most of their collections: what is not made is not walked by the collector."""
 
 
 async def _skip(maps: AsyncIterator[CacheMap[R]], count: int) -> AsyncIterator[CacheMap[R]]:

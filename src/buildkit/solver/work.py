@@ -25,7 +25,7 @@ class Mover(Protocol):
     """What the queue moves on: an edge."""
 
     queued: bool
-    works: set[Work[Any]]
+    works: tuple[Work[Any], ...]
 
     def advance(self) -> None:
         """Do what can be done now; never raises."""
@@ -77,6 +77,7 @@ class Work(Generic[T]):
         self._queue = queue
         self._finish = finish
         self._ended = ended
+        self._over = False
         self.waiting: dict[Mover, None] = {}
         self.stopping = False
         """Whether it was told to stop; who joins now is moved on when it has, and may begin anew."""
@@ -89,33 +90,41 @@ class Work(Generic[T]):
             outcome = await coroutine
         except asyncio.CancelledError:
             if not self.stopping:
-                self._finish(None, Canceled("context canceled"))
+                self._settle(None, Canceled("context canceled"))
         except Exception as error:
             if not self.stopping:
-                self._finish(None, error)
+                self._settle(None, error)
         else:
-            self._finish(outcome, None)
+            self._settle(outcome, None)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._finish(None, error)
+            self._settle(None, error)
         self._ended()
         for edge in self.waiting:
-            edge.works.discard(self)
+            self._drop(edge)
             self._queue.push(edge)
         self.waiting.clear()
 
+    def _settle(self, outcome: T | None, error: BaseException | None) -> None:
+        self._over = True
+        self._finish(outcome, error)
+
     def join(self, edge: Mover) -> None:
         """Wait for the end: the edge is pushed then."""
-        self.waiting[edge] = None
-        edge.works.add(self)
+        if edge not in self.waiting:
+            self.waiting[edge] = None
+            edge.works += (self,)
+
+    def _drop(self, edge: Mover) -> None:
+        edge.works = tuple([work for work in edge.works if work is not self])
 
     def leave(self, edge: Mover) -> None:
         """Wait no more."""
         self.waiting.pop(edge, None)
-        edge.works.discard(self)
-        if not self.waiting and not self.stopping:
+        self._drop(edge)
+        if not (self.waiting or self.stopping or self._over):
             self.stopping = True
             # not before its first step, which is scheduled already: what was begun must see the cancellation
             asyncio.get_running_loop().call_soon(self._task.cancel)
