@@ -75,7 +75,7 @@ class Outputs(Protocol):
         """The directory to write trees into, when the lender is in this process; raises `NotFound`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Session:
     """One client. ``shared_key`` is the same for clients that lend the same directories."""
 

@@ -1,0 +1,1 @@
+"""Where builds begin: images, local directories, and the policies that rule over them."""

@@ -1,0 +1,92 @@
+"""Sources: the roots of a build, each known by an identifier such as ``docker-image://busybox:latest``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from buildkit.core.errors import InvalidInput, NotFound, Unsupported
+from buildkit.core.platform import Platform, host_platform
+from buildkit.core.progress import Reporter
+from buildkit.store.lease import Lease
+from buildkit.store.refs import Ref
+
+
+class SourceOp(Protocol):
+    """What a definition says of a source; ``pb.SourceOp`` is one."""
+
+    @property
+    def identifier(self) -> str:
+        """``scheme://name``."""
+
+    @property
+    def attrs(self) -> Mapping[str, str]:
+        """Attributes such as ``image.resolvemode``."""
+
+
+class Asking(Protocol):
+    """Who asks for a source right now; `buildkit.solver.graph.Step` is one."""
+
+    @property
+    def progress(self) -> Reporter:
+        """Where to report."""
+
+    def sessions(self) -> tuple[str, ...]:
+        """Ids of the sessions that wait for the answer."""
+
+    def note(self, **facts: object) -> None:
+        """Write facts into the record of the step."""
+
+
+class Source(Protocol):
+    """One source, asked by every job that shares its vertex."""
+
+    @property
+    def pin(self) -> str:
+        """What the name resolved to (a digest); empty before `keys` has said anything."""
+
+    def keys(self, step: Asking) -> AsyncIterator[str]:
+        """Its identities, cheapest first, before the prefix that the solver puts there.
+
+        A key that begins with ``session:`` is good for one session only: it never matches in another build.
+        """
+
+    async def snapshot(self, step: Asking, lease: Lease) -> Ref | None:
+        """The tree, held by ``lease``; None is the empty tree."""
+
+
+class Factory(Protocol):
+    """Makes the sources of some schemes."""
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """What stands before ``://``."""
+
+    def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> Source:
+        """A source for ``scheme://name``; raises `InvalidInput`."""
+
+
+UNSUPPORTED = ("git", "http", "https", "docker-image+blob", "oci-layout+blob")
+"""Schemes of BuildKit that are not built yet."""
+
+
+class Sources:
+    """Every kind of source there is."""
+
+    def __init__(self, *factories: Factory) -> None:
+        self._factories = {scheme: factory for factory in factories for scheme in factory.schemes}
+
+    def open(self, op: SourceOp, platform: Platform | None = None) -> Source:
+        """The source that ``op`` names, for this machine's platform if none is given.
+
+        Raises `InvalidInput` when it cannot be read, `NotFound` for an unknown scheme.
+        """
+        scheme, separator, name = op.identifier.partition("://")
+        if not separator:
+            raise InvalidInput(f"failed to parse {op.identifier}: invalid")
+        factory = self._factories.get(scheme)
+        if factory is None:
+            if scheme in UNSUPPORTED:
+                raise Unsupported(f"source {scheme}:// is not supported yet ({op.identifier})")
+            raise NotFound(f"unknown scheme {scheme}: not found")
+        return factory.open(scheme, name, op.attrs, platform or host_platform())
