@@ -168,6 +168,8 @@ class Bridge:
     """Capabilities of definitions (`buildkit.llb.caps`)."""
     caps: frozenset[str] = frozenset()
     """Capabilities of the gateway."""
+    note: Callable[[str], Awaitable[None]] | None = None
+    """Shows one line that is no warning, as a step that is done at once; None where there is no way to."""
 
 
 class Frontend(Protocol):

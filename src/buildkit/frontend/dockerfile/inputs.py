@@ -11,6 +11,7 @@ from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform
 from buildkit.frontend.dockerfile import archives
+from buildkit.frontend.dockerfile.buildoptions import BuildOptions
 from buildkit.frontend.dockerfile.gotext import parse_bool
 from buildkit.frontend.dockerfile.namedcontext import (
     IGNORE_FILE,
@@ -20,12 +21,13 @@ from buildkit.frontend.dockerfile.namedcontext import (
     parse_ignore_file,
 )
 from buildkit.frontend.dockerfile.platforms import platform_id
-from buildkit.frontend.dockerfile.remote import CONTEXT_FILE, find_git_context, find_http_context, internal
+from buildkit.frontend.dockerfile.remotecontext import CONTEXT_FILE, find_git_context, find_http_context, internal
+from buildkit.frontend.dockerfile.sourcetime import source_time
 from buildkit.frontend.frontend import Bridge, Ref
 from buildkit.llb.definition import Definition, SourceFile
 from buildkit.llb.file import copy
 from buildkit.llb.loading import load
-from buildkit.llb.source import local
+from buildkit.llb.source import ResolveMode, local
 from buildkit.llb.state import State
 
 DOCKERFILE = "Dockerfile"
@@ -56,13 +58,15 @@ class BuildInputs:
         self,
         bridge: Bridge,
         options: Mapping[str, str],
+        build: BuildOptions,
         inputs: Mapping[str, Definition],
-        sessions: Mapping[str, str],
     ) -> None:
         self.bridge = bridge
+        self.check_options = build.check
+        self.is_no_cache = build.is_no_cache
         self._options = dict(options)
         self._inputs = inputs
-        self._sessions = sessions
+        self._sessions = build.local_sessions
         self._main = Shared(self._find_main)
         self._own_rules: tuple[str, bytes] | None = None
         """Name and content of ``<Dockerfile>.dockerignore``."""
@@ -71,7 +75,7 @@ class BuildInputs:
         self._names = ContextNames(
             bridge,
             inputs,
-            sessions,
+            build.local_sessions,
             {key.removeprefix(p): v for key, v in options.items() if key.startswith(p := "input-metadata:")},
             self._remember,
         )
@@ -115,8 +119,8 @@ class BuildInputs:
         main = await self._main.wait()
         return [] if main.state is not None else await self._rules.wait()
 
-    def find_named_context(
-        self, name: str, *, platform: Platform | None = None, mode: str = "default", follow: Follow | None = None
+    async def named_context(
+        self, name: str, *, platform: Platform | None, resolve_mode: ResolveMode, follow: Follow | None = None
     ) -> NamedContext | None:
         """The context that stands in for a stage or an image; one for the platform is preferred."""
         from buildkit.oci.names import parse_reference
@@ -129,8 +133,12 @@ class BuildInputs:
             where = self._options.get(f"context:{full_name}")
             if where is not None:
                 key = self._options.get(f"sharedkey:localdir:{full_name}", "")
-                return NamedContext(self._names, known, full_name, where, key, platform, mode, follow)
+                return NamedContext(self._names, known, full_name, where, key, platform, resolve_mode, follow)
         return None
+
+    async def source_time(self, source: State, log_name: str) -> int | None:
+        """When a source was made, in seconds since 1970; None when it does not say. Raises `BuildkitError`."""
+        return await source_time(self.bridge, source, log_name)
 
     def _remember(self, full_name: str, where: str) -> None:
         self._options[f"context:{full_name}"] = where

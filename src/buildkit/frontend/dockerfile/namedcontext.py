@@ -14,7 +14,7 @@ from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.frontend.dockerfile.deferred import Deferred
 from buildkit.frontend.dockerfile.gotext import quote
-from buildkit.frontend.dockerfile.remote import CONTEXT_FILE, find_git_context
+from buildkit.frontend.dockerfile.remotecontext import CONTEXT_FILE, find_git_context
 from buildkit.frontend.frontend import Bridge, LayoutStore, NotAnImage
 from buildkit.llb.constraints import Options
 from buildkit.llb.definition import Definition

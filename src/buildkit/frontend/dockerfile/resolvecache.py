@@ -1,0 +1,56 @@
+"""Image lookups, each made once per build whoever asks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from buildkit.core.aio import Shared
+from buildkit.core.digest import Digest
+from buildkit.core.platform import Platform
+from buildkit.frontend.frontend import ImageConfig, LayoutStore, Resolving, SourceMetadata
+from buildkit.llb.source import ResolveMode
+
+
+class _Question(NamedTuple):
+    ref: str
+    platform: Platform | None
+    mode: str
+    log_name: str
+    store: LayoutStore | None
+
+
+class CachedResolving:
+    """A `Resolving` that remembers images, and failures to find them."""
+
+    def __init__(self, resolving: Resolving) -> None:
+        self._resolving = resolving
+        self._answers: dict[_Question, Shared[ImageConfig]] = {}
+
+    async def resolve_image(
+        self,
+        ref: str,
+        *,
+        platform: Platform | None,
+        mode: str = "default",
+        log_name: str = "",
+        store: LayoutStore | None = None,
+    ) -> ImageConfig:
+        """See `Resolving.resolve_image`."""
+        question = _Question(ref, platform, mode, log_name, store)
+        answer = self._answers.get(question)
+        if answer is None:
+            answer = self._answers[question] = Shared(
+                lambda: self._resolving.resolve_image(ref, platform=platform, mode=mode, log_name=log_name, store=store)
+            )
+        return await answer.wait()
+
+    async def resolve_source(self, identifier: str, attrs: dict[str, str], *, log_name: str = "") -> SourceMetadata:
+        """See `Resolving.resolve_source`."""
+        return await self._resolving.resolve_source(identifier, attrs, log_name=log_name)
+
+    async def __call__(
+        self, ref: str, *, platform: Platform, resolve_mode: ResolveMode, log_name: str
+    ) -> tuple[str, Digest, bytes]:
+        """The image as the conversion asks for it: reference, digest, config."""
+        found = await self.resolve_image(ref, platform=platform, mode=resolve_mode, log_name=log_name)
+        return found.ref, found.digest, found.config
