@@ -1,0 +1,131 @@
+"""``type=image``: an image in the content store, pushed under its names."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from buildkit.core.errors import BuildkitError, FailedPrecondition
+from buildkit.core.result import Result
+from buildkit.exporter.attrs import Compression, ImageAttrs, parse_flag, parse_image_attrs
+from buildkit.exporter.commit import Image, commit_image
+from buildkit.exporter.exporter import Exported, Exporting
+from buildkit.oci.names import parse_reference
+from buildkit.oci.push import Push, push
+from buildkit.oci.spec import Descriptor, encode
+from buildkit.store.refs import Ref
+
+NAME_KEY = "image.name"
+DIGEST_KEY = "containerimage.digest"
+CONFIG_DIGEST_KEY = "containerimage.config.digest"
+DESCRIPTOR_KEY = "containerimage.descriptor"
+
+_SOURCE_PREFIX = "containerd.io/distribution.source."
+_FLAGS = {
+    "push": False,
+    "push-by-digest": False,
+    "registry.insecure": False,
+    "store": True,
+    "unpack": False,
+    "danging-name-empty-only": False,
+    "name-canonical": False,
+    "unsafe-internal-store-allow-incomplete": False,
+}
+
+
+def response_of(image: Image, root: Descriptor, names: str) -> dict[str, str]:
+    """What the client learns of an image."""
+    response = {DIGEST_KEY: root.digest, DESCRIPTOR_KEY: base64.b64encode(encode(root.to_json())).decode()}
+    if image.config_digest:
+        response[CONFIG_DIGEST_KEY] = image.config_digest
+    if names:
+        response[NAME_KEY] = names
+    return response
+
+
+def names_of(attrs: ImageAttrs, result: Result[Ref]) -> str:
+    """The names asked for; ``*`` is what the frontend calls the image."""
+    if attrs.name == "*" and NAME_KEY in result.metadata:
+        return result.metadata[NAME_KEY].decode(errors="replace")
+    return attrs.name
+
+
+@dataclass(frozen=True, slots=True)
+class ImageExporter:
+    """Makes an image and pushes it if told to. There is no store of named images here, so naming is only for pushing."""
+
+    attrs: ImageAttrs
+    flags: Mapping[str, bool]
+    dangling_prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the progress calls it."""
+        return "exporting to image"
+
+    @property
+    def compression(self) -> Compression:
+        """How its layers are packed."""
+        return self.attrs.compression
+
+    async def export(self, result: Result[Ref], exporting: Exporting) -> Exported:
+        """Commit the image; what is left is the push."""
+        image = await commit_image(result, self.attrs, exporting)
+        names = names_of(self.attrs, result)
+        if self.dangling_prefix and not (self.flags["danging-name-empty-only"] and names):
+            names = ",".join(filter(None, [names, f"{self.dangling_prefix}@{image.root.digest}"]))
+        response = response_of(image, image.root, names)
+        if not self.flags["push"] or not names:
+            return Exported(response, image.root)
+
+        async def finish() -> None:
+            for name in names.split(","):
+                await self._push(name, image, exporting)
+
+        return Exported(response, image.root, finish)
+
+    async def _push(self, name: str, image: Image, exporting: Exporting) -> None:
+        try:
+            reference = parse_reference(name)
+            order = Push(reference, image.root, self.flags["push-by-digest"], _origins(image.layers))
+            if exporting.access is None:
+                raise FailedPrecondition("no registry to push to")
+            access = exporting.access(reference, self.flags["registry.insecure"])
+            await push(access, order, _Blobs(exporting), exporting.progress)
+        except BuildkitError as error:
+            raise error.prefixed(f"failed to push {name}: ") from error.__cause__
+
+
+@dataclass(frozen=True, slots=True)
+class _Blobs:
+    """The content store, with layers fetched that are not there."""
+
+    exporting: Exporting
+
+    async def open(self, descriptor: Descriptor) -> BinaryIO:
+        store = self.exporting.store
+        if not store.content.has(descriptor.digest):
+            await store.fetch(descriptor, self.exporting.lease)
+        return store.content.open(descriptor.digest)
+
+
+def _origins(layers: Sequence[Descriptor]) -> dict[str, tuple[str, ...]]:
+    """Where each layer came from: repositories that a registry may mount it from."""
+    origins: dict[str, tuple[str, ...]] = {}
+    for layer in layers:
+        for key, value in sorted(layer.annotations.items()):
+            if key.startswith(_SOURCE_PREFIX):
+                host = key.removeprefix(_SOURCE_PREFIX)
+                found = tuple(f"{host}/{repository}" for repository in value.split(",") if repository)
+                origins[layer.digest] = origins.get(layer.digest, ()) + found
+    return origins
+
+
+def open_image(attrs: Mapping[str, str]) -> ImageExporter:
+    """An exporter with these attributes; raises `buildkit.core.errors.InvalidInput`."""
+    parsed = parse_image_attrs(attrs, inline_attestations=True)
+    flags = {key: parse_flag(parsed.rest, key, default) for key, default in _FLAGS.items()}
+    rest = {key: value for key, value in parsed.rest.items() if key not in (*_FLAGS, "dangling-name-prefix")}
+    return ImageExporter(replace(parsed, rest=rest), flags, parsed.rest.get("dangling-name-prefix", ""))
