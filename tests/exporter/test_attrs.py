@@ -8,9 +8,10 @@ from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.core.platform import Platform
 from buildkit.core.result import Result
 from buildkit.exporter.annotations import parse_annotations
-from buildkit.exporter.attrs import Compression, parse_flag, parse_image_attrs
+from buildkit.exporter.attrs import parse_flag, parse_image_attrs
 from buildkit.exporter.epoch import Epoch, choose_epoch
 from buildkit.exporter.platforms import platforms_of, ref_of
+from buildkit.store.blobs import Compression
 
 AMD64, ARM = Platform("linux", "amd64"), Platform("linux", "arm64")
 

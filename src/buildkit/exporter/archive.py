@@ -13,7 +13,7 @@ from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest, algorithm, hex_of
 from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput
 from buildkit.core.result import Result
-from buildkit.exporter.attrs import Compression, ImageAttrs, parse_flag, parse_image_attrs
+from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
 from buildkit.exporter.commit import Image, commit_image
 from buildkit.exporter.epoch import choose_epoch, format_rfc3339
 from buildkit.exporter.exporter import Exported, Exporting
@@ -22,6 +22,7 @@ from buildkit.fs.tarwrite import DIRECTORY, END, REGULAR, header, padding
 from buildkit.oci.layout import Layout
 from buildkit.oci.names import parse_reference
 from buildkit.oci.spec import OCI_INDEX, Descriptor, Index, encode, parse_manifest
+from buildkit.store.blobs import Compression
 from buildkit.store.content import ContentStore
 from buildkit.store.refs import Ref
 
@@ -65,7 +66,9 @@ class ArchiveExporter:
         blobs += [_config_of(exporting.store.content, manifest) for manifest in image.manifests]
         if not self.tar:
             directory = outputs.directory(exporting.id)
-            await asyncio.to_thread(_write_layout, Layout.create(directory), exporting.store.content, blobs, root, names)
+            await asyncio.to_thread(
+                _write_layout, Layout.create(directory), exporting.store.content, blobs, root, names
+            )
             return Exported(response, root)
         records = archive_records(exporting.store.content, blobs, root, names, docker=self.kind == "docker")
         try:
@@ -144,12 +147,16 @@ def named_roots(root: Descriptor, names: Sequence[str]) -> list[Descriptor]:
     """The root once for each of its names, or once without any."""
     roots = []
     for name in names:
-        reference = parse_reference(name)
-        short = reference.tag or name
-        if reference.tag and reference.digest:
-            short = f"{reference.tag}@{reference.digest}"
-        roots.append(replace(root, annotations={**root.annotations, _IMAGE_NAME: name, _REF_NAME: short}))
+        roots.append(replace(root, annotations={**root.annotations, _IMAGE_NAME: name, _REF_NAME: _short_name(name)}))
     return roots or [root]
+
+
+def _short_name(name: str) -> str:
+    """The tag, with the digest if there is one too; the whole name without a tag."""
+    reference = parse_reference(name)
+    if not reference.tag:
+        return name
+    return f"{reference.tag}@{reference.digest}" if reference.digest else reference.tag
 
 
 def docker_manifest(manifest: bytes, names: Sequence[str]) -> bytes:
@@ -204,8 +211,10 @@ def _write_layout(
     for blob in blobs:
         with content.open(blob.digest) as source:
             layout.take(blob.digest, source)
-    for name in names or ("latest",):
-        layout.tag(root, name)
+    for name in names:
+        layout.tag(root, _short_name(name), name)
+    if not names:
+        layout.tag(root, "latest")
 
 
 def open_archive(kind: str, attrs: Mapping[str, str]) -> ArchiveExporter:

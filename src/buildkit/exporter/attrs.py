@@ -11,24 +11,15 @@ from dataclasses import dataclass, field
 from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.exporter.annotations import AnnotationRules, parse_annotations
 from buildkit.exporter.epoch import Epoch, parse_seconds
+from buildkit.store.blobs import Compression
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _LEVELS = {"gzip": range(0, 10), "zstd": range(0, 23)}
 _NOT_YET = ("estargz",)
 _OCI_ONLY = ("estargz",)
-
-
-@dataclass(frozen=True, slots=True)
-class Compression:
-    """How layers are to be packed: ``uncompressed``, ``gzip`` or ``zstd``; ``level`` None is the encoder's own.
-
-    Without ``force`` a blob that a layer already has is used whatever it is packed with.
-    """
-
-    kind: str = "gzip"
-    level: int | None = None
-    force: bool = False
+_DEFAULT_COMPRESSION = Compression()
+_CONFLICT = 'conflicts with "oci-mediatypes=false"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +27,7 @@ class ImageAttrs:
     """What the image, oci and docker exporters have in common; None where the default depends on the result."""
 
     name: str = ""
-    compression: Compression = Compression()
+    compression: Compression = _DEFAULT_COMPRESSION
     oci_types: bool | None = None
     oci_artifact: bool | None = None
     inline_attestations: bool = False
@@ -93,6 +84,8 @@ def parse_compression(attrs: Mapping[str, str]) -> Compression:
         if allowed is not None and level not in allowed:
             bounds = f"{allowed[0]} to {allowed[-1]}"
             raise InvalidInput(f"compression-level {level} does not exist for {kind}: it has {bounds}")
+    if kind in _NOT_YET:
+        raise Unsupported(f"compression={kind} is not supported yet; use gzip, zstd or uncompressed")
     return Compression(kind, level, force == "" or bool(as_bool(force)))
 
 
@@ -101,6 +94,8 @@ def parse_image_attrs(attrs: Mapping[str, str], *, inline_attestations: bool) ->
     annotations, rest = parse_annotations(attrs)
     epoch_text = rest.pop("source-date-epoch", None)
     epoch = None if epoch_text is None else Epoch.parse(epoch_text, "source-date-epoch")
+    if rest.get("compression") in _OCI_ONLY and as_bool(rest.get("oci-mediatypes", "true")) is False:
+        raise InvalidInput(f'exporter option "compression={rest["compression"]}" {_CONFLICT}')
     compression = parse_compression(rest)
     for key in ("compression", "compression-level", "force-compression"):
         rest.pop(key, None)
@@ -111,9 +106,7 @@ def parse_image_attrs(attrs: Mapping[str, str], *, inline_attestations: bool) ->
     name = rest.pop("name", "")
     oci_types, oci_artifact = take("oci-mediatypes"), take("oci-artifact")
     inline, foreign, rewrite = take("attestation-inline"), take("prefer-nondist-layers"), take("rewrite-timestamp")
-    check_types(compression, oci_types, oci_artifact)
-    if compression.kind in _NOT_YET:
-        raise Unsupported(f"compression={compression.kind} is not supported yet; use gzip, zstd or uncompressed")
+    check_types(oci_types, oci_artifact)
     return ImageAttrs(
         name,
         compression,
@@ -128,12 +121,7 @@ def parse_image_attrs(attrs: Mapping[str, str], *, inline_attestations: bool) ->
     )
 
 
-def check_types(compression: Compression, oci_types: bool | None, oci_artifact: bool | None) -> None:
+def check_types(oci_types: bool | None, oci_artifact: bool | None) -> None:
     """Refuse what Docker's media types can not say; raises `InvalidInput`."""
-    if oci_types is not False:
-        return
-    conflict = 'conflicts with "oci-mediatypes=false"'
-    if compression.kind in _OCI_ONLY:
-        raise InvalidInput(f'exporter option "compression={compression.kind}" {conflict}')
-    if oci_artifact:
-        raise InvalidInput(f'exporter option "oci-artifact=true" {conflict}')
+    if oci_types is False and oci_artifact:
+        raise InvalidInput(f'exporter option "oci-artifact=true" {_CONFLICT}')

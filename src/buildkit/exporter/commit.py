@@ -49,7 +49,7 @@ async def commit_image(result: Result[Ref], attrs: ImageAttrs, exporting: Export
     """Make the image; raises `InvalidInput` where attributes and result contradict each other."""
     result = replace(result, metadata={**result.metadata, **_encoded(attrs.rest)})
     oci = attrs.oci_types is not False
-    check_types(attrs.compression, oci, attrs.oci_artifact)
+    check_types(oci, attrs.oci_artifact)
     platforms = platforms_of(result)
     _refuse_attestations(result, attrs)
     rules = attrs.annotations.merged(parse_annotations(result.metadata)[0])
@@ -58,6 +58,7 @@ async def commit_image(result: Result[Ref], attrs: ImageAttrs, exporting: Export
         raise InvalidInput("cannot export multiple platforms without multi-platform enabled")
     commit = _Commit(result, attrs, exporting, oci=oci)
     made = await commit.layers(platforms)
+    manifests: tuple[Descriptor, ...]
     caches = await exporting.inline_cache() if exporting.inline_cache is not None else {}
     if result.single:
         (platform,) = platforms
@@ -75,7 +76,9 @@ async def commit_image(result: Result[Ref], attrs: ImageAttrs, exporting: Export
         commit.write(index, "manifest list")
         root, config_digest = index.descriptor, ""
     every = tuple(layer.descriptor for layers in made for layer in layers)
-    return Image(root, manifests, every, config_digest, commit.times(choose_epoch(attrs.epoch, result.metadata, "")).fixed)
+    return Image(
+        root, manifests, every, config_digest, commit.times(choose_epoch(attrs.epoch, result.metadata, "")).fixed
+    )
 
 
 class _Commit:
@@ -100,9 +103,7 @@ class _Commit:
             made = await gather_all([self._layers_of(platform) for platform in platforms])
         if not self._attrs.rewrite_timestamp:
             return made
-        return [
-            await self._rewritten(platform, layers) for platform, layers in zip(platforms, made, strict=True)
-        ]
+        return [await self._rewritten(platform, layers) for platform, layers in zip(platforms, made, strict=True)]
 
     async def _layers_of(self, platform: ExportPlatform) -> Sequence[Layer]:
         exporting, epoch = self._exporting, self._epoch(platform)

@@ -87,9 +87,10 @@ class Delivery:
 
     def _remove_strangers(self, directory: _Open) -> None:
         kept = directory.names | (self._keep if not directory.path else frozenset())
-        for name in os.listdir(directory.fd):
-            if name not in kept:
-                remove(name, directory.fd)
+        with os.scandir(directory.fd) as entries:
+            strangers = [entry.name for entry in entries if entry.name not in kept]
+        for name in strangers:
+            remove(name, directory.fd)
 
     def _put(self, entry: Entry) -> None:
         directory, mode = self._stack[-1], entry.stat.st_mode
@@ -143,7 +144,9 @@ class Delivery:
     def _copy(self, entry: Entry, part: str, parent: int) -> None:
         source = entry.open()
         try:
-            out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+            out = os.open(
+                part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent
+            )
             try:
                 for count in copy_content(source, out):
                     self._seen(count)
@@ -213,6 +216,6 @@ def _unlink(name: str, parent: int) -> None:
 def check_deletable(target: Path) -> None:
     """Refuse to empty a directory that is more than an output; raises `InvalidInput`."""
     place = target.resolve()
-    home = Path(os.path.expanduser("~")).resolve()
+    home = Path("~").expanduser().resolve()
     if place == Path("/") or place == home or place in Path.cwd().resolve().parents or place in home.parents:
         raise InvalidInput(f"mode=delete would empty {place}; give a directory of its own")

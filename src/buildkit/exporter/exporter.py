@@ -12,11 +12,11 @@ from typing import Protocol
 from buildkit.core.errors import FailedPrecondition
 from buildkit.core.progress import Reporter
 from buildkit.core.result import Result
-from buildkit.exporter.attrs import Compression
 from buildkit.oci.names import Reference
-from buildkit.oci.push import Access
+from buildkit.oci.registry import Access
 from buildkit.oci.spec import Descriptor
 from buildkit.session.session import Outputs
+from buildkit.store.blobs import Compression
 from buildkit.store.content import ContentStore
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Layer, Ref

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.result import Result
-from buildkit.exporter.attrs import Compression, as_bool
+from buildkit.exporter.attrs import as_bool
 from buildkit.exporter.delivery import Delivery, check_deletable
 from buildkit.exporter.epoch import Epoch, choose_epoch
 from buildkit.exporter.exporter import Exported, Exporting
@@ -33,6 +33,7 @@ from buildkit.fs.tarwrite import (
     padding,
 )
 from buildkit.fs.tree import Entry, walk
+from buildkit.store.blobs import Compression
 from buildkit.store.refs import Ref
 
 _SECOND = 1_000_000_000
@@ -160,9 +161,10 @@ def _remove_strangers(target: Path, kept: set[str]) -> None:
 
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in os.listdir(fd):
-            if name not in kept:
-                remove(name, fd)
+        with os.scandir(fd) as entries:
+            strangers = [entry.name for entry in entries if entry.name not in kept]
+        for name in strangers:
+            remove(name, fd)
     finally:
         os.close(fd)
 

@@ -9,12 +9,13 @@ from typing import BinaryIO
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition
 from buildkit.core.result import Result
-from buildkit.exporter.attrs import Compression, ImageAttrs, parse_flag, parse_image_attrs
+from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
 from buildkit.exporter.commit import Image, commit_image
 from buildkit.exporter.exporter import Exported, Exporting
 from buildkit.oci.names import parse_reference
 from buildkit.oci.push import Push, push
 from buildkit.oci.spec import Descriptor, encode
+from buildkit.store.blobs import Compression
 from buildkit.store.refs import Ref
 
 NAME_KEY = "image.name"
@@ -54,7 +55,7 @@ def names_of(attrs: ImageAttrs, result: Result[Ref]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ImageExporter:
-    """Makes an image and pushes it if told to. There is no store of named images here, so naming is only for pushing."""
+    """Makes an image and pushes it if told to. No store keeps named images here: names are for pushing."""
 
     attrs: ImageAttrs
     flags: Mapping[str, bool]

@@ -112,21 +112,28 @@ class Layout:
         """Replace ``index.json`` in one step."""
         self._replace("index.json", spec.encode(index.to_json()))
 
-    def tag(self, descriptor: Descriptor, name: str = "") -> None:
-        """Name an image in ``index.json``; whatever had the name loses it. Guarded against other processes."""
+    def tag(self, descriptor: Descriptor, name: str = "", image: str = "") -> None:
+        """Name an image in ``index.json``; whatever had the name loses it. Guarded against other processes.
+
+        ``name`` is a tag; ``image`` is the full reference where there is one, and then both make the name.
+        """
         import fcntl
+
+        def named(one: Descriptor) -> tuple[str, str]:
+            return one.annotations.get(REF_NAME, ""), one.annotations.get(IMAGE_NAME, "")
 
         lock = os.open(self.root / "index.json.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             index = self.index()
-            if name:
-                descriptor = replace(descriptor, annotations={**descriptor.annotations, REF_NAME: name})
+            added = {REF_NAME: name, IMAGE_NAME: image}
+            annotations = {**descriptor.annotations, **{key: value for key, value in added.items() if value}}
+            descriptor = replace(descriptor, annotations=annotations)
             kept = tuple(
                 one
                 for one in index.manifests
-                if (one.annotations.get(REF_NAME) != name if name else True)
-                and not (one.digest == descriptor.digest and one.annotations.get(REF_NAME, "") in ("", name))
+                if (not name or named(one) != (name, image))
+                and not (one.digest == descriptor.digest and named(one) == ("", ""))
             )
             self.write_index(replace(index, manifests=(*kept, descriptor)))
         finally:
