@@ -14,7 +14,7 @@ from tests.kit.rootfs import PATH, busybox_root
 from buildkit.core.errors import ExitError, FailedPrecondition, NotFound
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
 from buildkit.executor.runc import RuncExecutor, Settings
-from buildkit.fs.mount import Mount, bind, overlay_of
+from buildkit.fs.mount import Mount, overlay_of
 
 pytestmark = pytest.mark.root
 
@@ -310,21 +310,18 @@ async def test_output_comes_while_the_process_runs(box):
     assert await running == "one\ntwo\n"
 
 
-async def test_containers_run_side_by_side(box):
-    meeting = box.state.parent / "meeting"
-    meeting.mkdir()
-    scripts = [f"touch /m/{a}; while [ ! -e /m/{b} ]; do :; done" for a, b in ("xy", "yx")]
-    await asyncio.gather(
-        *(
-            box.executor.run(
-                Container(
-                    (bind(str(box.base)),), Process(("sh", "-c", script), (PATH,)), (Attachment("/m", str(meeting)),)
-                ),
-                lambda *_: None,
-            )
-            for script in scripts
-        )
-    )
+async def test_containers_run_side_by_side(box, tmp_path):
+    meeting = Attachment("/m", str(tmp_path / "meeting"))
+    (tmp_path / "meeting").mkdir()
+
+    async def meet(mine: str, other: str) -> None:
+        for name in ("upper", "work"):
+            (tmp_path / mine / name).mkdir(parents=True)
+        root = (overlay_of([str(box.base)], str(tmp_path / mine / "upper"), str(tmp_path / mine / "work")),)
+        script = f"touch /m/{mine}; while [ ! -e /m/{other} ]; do :; done"
+        await box.executor.run(Container(root, Process(("sh", "-c", script), (PATH,)), (meeting,)), lambda *_: None)
+
+    await asyncio.gather(meet("x", "y"), meet("y", "x"))
 
 
 async def test_the_first_runtime_that_works_is_remembered_until_the_next_boot(tmp_path, monkeypatch):
