@@ -1,0 +1,1 @@
+"""From LLB to work: loading definitions into vertices, and the ops that they run."""

@@ -1,0 +1,1 @@
+"""What ops work with: a frozen record of parts, and which platforms run here."""
