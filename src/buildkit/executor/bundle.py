@@ -6,20 +6,30 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
-from buildkit.executor.executor import Attachment, Container, Source
+from buildkit.executor.executor import Attachment, Container, Secret, Source
 from buildkit.executor.stubs import missing_places, remove_stubs
 from buildkit.executor.user import Identity, read_account_file, resolve_user
 from buildkit.fs import syscalls
-from buildkit.fs.mount import mount_all, unmount
+from buildkit.fs.mount import Mount, mount_all, unmount
 from buildkit.fs.tree import open_in_root, resolve_in_root
 
+_SECRETS = Mount("tmpfs", "tmpfs", "", ("nosuid", "nodev", "mode=711"))
 _LONG_OPTIONS = 3500
 """Bytes of mount options from which on a mount may need ``/proc``, so it is made outside of the enclosure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A source as a mount that is attached nowhere."""
+
+    fd: int
+    is_directory: bool
 
 
 class Bundle:
@@ -30,7 +40,7 @@ class Bundle:
         self.container = container
         self.root = str(directory / "rootfs")
         self.mounts: list[dict[str, Any]] = []
-        self._open: dict[int, tuple[int, bool]] = {}
+        self._held: list[_Held | None] = []
         self._mounted: list[str] = []
         self._places: list[str] = []
 
@@ -42,9 +52,8 @@ class Bundle:
     def open(self) -> None:
         """Hold the sources that are paths: they may lie on mounts that the enclosure does not have."""
         try:
-            self._hold(self.container.root)
-            for attachment in self.container.mounts:
-                self._hold(attachment.source)
+            for source in (self.container.root, *(attachment.source for attachment in self.container.mounts)):
+                self._held.append(_hold(source))
         except BaseException:
             self._close_sources()
             raise
@@ -53,9 +62,9 @@ class Bundle:
         """Make the directory and mount root and attachments in it."""
         self.directory.mkdir(mode=0o711)
         os.mkdir(self.root, 0o700)
-        self._attach(self.container.root, self.root)
+        self._attach(self.container.root, self._held[0], self.root)
         for number, attachment in enumerate(self.container.mounts):
-            self.mounts.append(self._attachment(number, attachment))
+            self.mounts.append(self._attachment(number, attachment, self._held[number + 1]))
         self._close_sources()
 
     def note_stubs(self) -> None:
@@ -98,54 +107,55 @@ class Bundle:
         self._mounted.clear()
         remove_bundle(self.directory)
 
-    def _hold(self, source: Source) -> None:
-        flags = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
-        if isinstance(source, str):
-            try:
-                is_directory = stat.S_ISDIR(os.stat(source).st_mode)
-                self._open[id(source)] = (syscalls.open_tree(source, flags), is_directory)
-            except OSError as error:
-                raise FailedPrecondition(f"cannot mount {source}: {error.strerror}") from error
-        elif any(sum(map(len, mount.options)) > _LONG_OPTIONS for mount in source):
-            place = mkdtemp(prefix="buildkit-mount-")
-            try:
-                mount_all(source, place)
-                self._open[id(source)] = (syscalls.open_tree(place, flags), True)
-                for _ in source:
-                    unmount(place)
-            finally:
-                os.rmdir(place)
-
     def _close_sources(self) -> None:
-        for fd, _ in self._open.values():
-            os.close(fd)
-        self._open.clear()
+        for held in self._held:
+            if held is not None:
+                os.close(held.fd)
+        self._held.clear()
 
-    def _attach(self, source: Source, at: str) -> None:
-        held = self._open.get(id(source))
-        if isinstance(source, str) or held is not None:
-            syscalls.move_mount(self._open[id(source)][0], at)
+    def _attach(self, source: Source, held: _Held | None, at: str) -> None:
+        if held is not None:
+            syscalls.move_mount(held.fd, at)
             self._mounted.append(at)
+        elif isinstance(source, str | Secret):
+            raise InvalidInput(f"a secret is a file: it cannot be mounted as {at}")
         else:
             mount_all(source, at)
             self._mounted += [at] * len(source)
 
-    def _attachment(self, number: int, attachment: Attachment) -> dict[str, Any]:
+    def _attachment(self, number: int, attachment: Attachment, held: _Held | None) -> dict[str, Any]:
         access = "ro" if attachment.readonly else "rw"
         source = attachment.source
-        if not isinstance(source, str) and len(source) == 1 and source[0].type == "tmpfs":
+        if not isinstance(source, str | Secret) and len(source) == 1 and source[0].type == "tmpfs":
             options = [option for option in source[0].options if option not in ("ro", "rw")]
             return _mount(attachment.destination, "tmpfs", "tmpfs", [*options, access, *attachment.options])
+        if isinstance(source, Secret):
+            place = self._write_secret(number, source)
+            return _mount(attachment.destination, "bind", place, ["rbind", access, *attachment.options])
         place = str(self.directory / f"mount{number}")
-        held = self._open.get(id(source))
-        if held is None or held[1]:
+        if held is None or held.is_directory:
             os.mkdir(place)
         else:
             os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        self._attach(source, place)
+        self._attach(source, held, place)
         if os.path.normpath("/" + attachment.selector) != "/":
             place = self._select(place, attachment.selector, number)
         return _mount(attachment.destination, "bind", place, ["rbind", access, *attachment.options])
+
+    def _write_secret(self, number: int, secret: Secret) -> str:
+        """Into a tmpfs of this bundle alone."""
+        directory = str(self.directory / "secrets")
+        if directory not in self._mounted:
+            os.mkdir(directory, 0o711)
+            mount_all([_SECRETS], directory)
+            self._mounted.append(directory)
+        place = f"{directory}/{number}"
+        fd = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(secret.content)
+            os.fchown(fd, secret.uid, secret.gid)
+            os.fchmod(fd, secret.mode & 0o777)
+        return place
 
     def _select(self, tree: str, selector: str, number: int) -> str:
         """A part of a mounted tree as a mount of its own, so that nothing can be swapped for a link later."""
@@ -172,6 +182,29 @@ class Bundle:
         finally:
             os.close(part)
         return place
+
+
+def _hold(source: Source) -> _Held | None:
+    """Needed for paths, which may lie on mounts that the enclosure lacks, and for mounts that need ``/proc``."""
+    flags = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
+    if isinstance(source, str):
+        try:
+            is_directory = stat.S_ISDIR(os.stat(source).st_mode)
+            return _Held(syscalls.open_tree(source, flags), is_directory)
+        except OSError as error:
+            raise FailedPrecondition(f"cannot mount {source}: {error.strerror}") from error
+    if isinstance(source, Secret) or all(sum(map(len, mount.options)) <= _LONG_OPTIONS for mount in source):
+        return None
+    place = mkdtemp(prefix="buildkit-mount-")
+    try:
+        mount_all(source, place)
+        try:
+            return _Held(syscalls.open_tree(place, flags), True)
+        finally:
+            for _ in source:
+                unmount(place)
+    finally:
+        os.rmdir(place)
 
 
 def remove_bundle(directory: Path) -> None:

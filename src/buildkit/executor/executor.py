@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from buildkit.fs.mount import Mount
 
-Source: TypeAlias = str | Sequence[Mount]
-"""A file or directory that exists, or mounts that make one when stacked in order."""
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A file that never touches a disk: its bytes and who may read them."""
+
+    content: bytes = field(repr=False)
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o400
+
+
+Source: TypeAlias = str | Secret | Sequence[Mount]
+"""A file or directory that exists, a secret, or mounts that make a directory when stacked in order."""
 
 Output: TypeAlias = Callable[[int, bytes], None]
 """Takes what the process writes as it comes: stream 1 is stdout, 2 is stderr. Called on the event loop."""

@@ -132,7 +132,8 @@ class RuncExecutor:
             readonly_root=container.readonly_root,
         )
         config = make_spec(process, identity, bundle.mounts, place)
-        (bundle.directory / "config.json").write_text(json.dumps(config, ensure_ascii=False, separators=(",", ":")))
+        text = json.dumps(config, ensure_ascii=False, separators=(",", ":"))
+        (bundle.directory / "config.json").write_bytes(text.encode(errors="surrogateescape"))
         command = runtime.command(self._state, bundle.log, "run", "--bundle", str(bundle.directory), id)
         return Child(command, dict(os.environ))
 

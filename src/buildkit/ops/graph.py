@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -14,7 +13,7 @@ from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import InvalidInput
 from buildkit.fs.tree import open_in_root
 from buildkit.ops import gojson
-from buildkit.ops.load import Description, Result
+from buildkit.ops.load import Description, Maker, Result, Rules, load
 from buildkit.ops.validate import NOTHING
 from buildkit.solver.graph import CacheInput, CacheMap, Step
 from buildkit.worker.worker import Worker
@@ -43,7 +42,9 @@ class MergeOp:
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Note the merge."""
         async with self._worker.leases.of(step) as lease:
-            return [self._worker.store.merge(inputs, lease, description=self._description.name)]
+            ref = self._worker.store.merge(inputs, lease, description=self._description.name)
+            step.hold(ref)
+            return [ref]
 
 
 class DiffOp:
@@ -67,7 +68,9 @@ class DiffOp:
         lower = next(rest, None) if op.lower.input != NOTHING else None
         upper = next(rest, None) if op.upper.input != NOTHING else None
         async with self._worker.leases.of(step) as lease:
-            return [self._worker.store.diff(lower, upper, lease, description=self._description.name)]
+            ref = self._worker.store.diff(lower, upper, lease, description=self._description.name)
+            step.hold(ref)
+            return [ref]
 
 
 class PassthroughOp:
@@ -91,20 +94,14 @@ class PassthroughOp:
         return [inputs[number] for number in outputs]
 
 
-class SubSolve(Protocol):
-    """Builds a definition in the middle of a build, with the rights of the jobs that wait for ``step``."""
-
-    async def solve(self, definition: pb.Definition, step: Step) -> Result:
-        """The tree it describes."""
-
-
 class BuildOp:
     """Builds the definition that is in a file of its input."""
 
-    def __init__(self, description: Description, worker: Worker, solver: SubSolve) -> None:
+    def __init__(self, description: Description, worker: Worker, maker: Maker, rules: Rules) -> None:
         self._op = description.op
         self._worker = worker
-        self._solver = solver
+        self._maker = maker
+        self._rules = rules
 
     async def cache_maps(self, step: Step) -> AsyncIterator[CacheMap[Result]]:
         """By the inputs alone."""
@@ -126,11 +123,11 @@ class BuildOp:
         async with self._worker.leases.of(step) as lease:
             async with self._worker.store.mounted(inputs[number], lease) as root:
                 content = await asyncio.to_thread(_read, root, name)
-            try:
-                definition = pb.Definition.FromString(content)
-            except DecodeError as error:
-                raise InvalidInput(f"failed to parse llb definition {name}: {error}") from None
-            return [await self._solver.solve(definition, step)]
+        try:
+            definition = pb.Definition.FromString(content)
+        except DecodeError as error:
+            raise InvalidInput(f"failed to parse llb definition {name}: {error}") from None
+        return [await step.build(await load(definition, self._maker, self._rules))]
 
 
 def _read(root: Path, name: str) -> bytes:

@@ -206,9 +206,7 @@ def _platform(op: pb.Op) -> Platform:
     if not op.HasField("platform"):
         return host_platform()
     given = op.platform
-    return normalize(
-        Platform(given.OS, given.Architecture, given.Variant, given.OSVersion, tuple(given.OSFeatures))
-    )
+    return normalize(Platform(given.OS, given.Architecture, given.Variant, given.OSVersion, tuple(given.OSFeatures)))
 
 
 def _options(metadata: pb.OpMetadata) -> VertexOptions:

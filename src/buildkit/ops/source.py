@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from buildkit.core.digest import hex_of, sha256_text
+from buildkit.core.digest import hex_of
 from buildkit.ops.load import Description, Result
+from buildkit.solver.digests import RANDOM_PREFIX, source_digest
 from buildkit.solver.graph import CacheMap, Step
 from buildkit.worker.worker import Source, Worker
 
-_KEY_PREFIX = "buildkit.source.v0:"
 _SESSION_PREFIX = "session:"
 
 
@@ -26,7 +26,9 @@ class SourceOp:
         """The source itself, for its pin."""
         if self._opened is None:
             op = self._description.op
-            platform = self._description.platform if op.HasField("platform") or _has_platform(op.source.identifier) else None
+            platform = (
+                self._description.platform if op.HasField("platform") or _has_platform(op.source.identifier) else None
+            )
             self._opened = self._worker.sources.open(op.source, platform)
         return self._opened
 
@@ -35,16 +37,18 @@ class SourceOp:
         op = self._description.op.source
         step.note(kind="source", identifier=op.identifier, attrs=dict(op.attrs))
         async for key in self.source.keys(step):
-            digest = sha256_text(_KEY_PREFIX + key)
+            digest = source_digest(key)
             if key.startswith(_SESSION_PREFIX):
-                digest = "random:" + hex_of(digest)
+                digest = RANDOM_PREFIX + hex_of(digest)
             step.note(key=key, pin=self.source.pin)
             yield CacheMap(digest)
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Get the tree."""
         async with self._worker.turn(), self._worker.leases.of(step) as lease:
-            return [await self.source.snapshot(step, lease)]
+            ref = await self.source.snapshot(step, lease)
+            step.hold(ref)
+            return [ref]
 
 
 def _has_platform(identifier: str) -> bool:

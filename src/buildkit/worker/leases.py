@@ -1,4 +1,4 @@
-"""Under which lease a step works: one of its own, that ends in the leases of everyone who waits for the step."""
+"""Under which lease a step works: one of its own, with the rights of everyone who waits for the step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Leases:
 
     @contextmanager
     def lent(self, session: str, lease: Lease) -> Iterator[None]:
-        """For the length of the scope, steps that ``session`` waits for keep what they make under ``lease`` too."""
+        """For the length of the scope, steps that ``session`` waits for may fetch what ``lease`` may."""
         self._of.setdefault(session, []).append(lease)
         try:
             yield
@@ -30,9 +30,9 @@ class Leases:
 
     @asynccontextmanager
     async def of(self, step: Step) -> AsyncIterator[Lease]:
-        """A lease that may fetch whatever any of the step's jobs may fetch.
+        """A lease that may fetch whatever any of the step's jobs may fetch; what was offered to it, they may too.
 
-        What it holds when the scope ends goes over to the jobs that wait for the step then.
+        What is to outlive the scope and is not a result of the step needs `Step.hold`.
         """
         async with self._store.lease() as lease:
             for other in self._jobs(step):
@@ -40,7 +40,8 @@ class Leases:
                     lease.offers.setdefault(digest, offer)
             yield lease
             for other in self._jobs(step):
-                lease.hand_over(other)
+                for digest, offer in lease.offers.items():
+                    other.offers.setdefault(digest, offer)
 
     def _jobs(self, step: Step) -> list[Lease]:
         return [lease for session in step.sessions() for lease in self._of.get(session, ())]

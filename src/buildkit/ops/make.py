@@ -1,0 +1,43 @@
+"""Which op does what."""
+
+from __future__ import annotations
+
+from buildkit.core.errors import InvalidInput
+from buildkit.ops.exec import ExecOp
+from buildkit.ops.file import FileOp
+from buildkit.ops.graph import BuildOp, DiffOp, MergeOp, PassthroughOp
+from buildkit.ops.load import Description, Result, Rules
+from buildkit.ops.mounts import CacheKey
+from buildkit.ops.source import SourceOp
+from buildkit.solver.graph import Op
+from buildkit.worker.worker import Worker
+
+
+class OpMaker:
+    """Makes the ops of one definition, for one worker."""
+
+    def __init__(self, worker: Worker, rules: Rules = Rules()) -> None:
+        """``rules`` hold for definitions that are built on the way, too."""
+        self._worker = worker
+        self._rules = rules
+        self._forgotten: set[CacheKey] = set()
+
+    def make(self, description: Description) -> Op[Result]:
+        """The op that does what is described; raises `InvalidInput`."""
+        kind = description.op.WhichOneof("op")
+        worker = self._worker
+        if kind == "source":
+            return SourceOp(description, worker)
+        if kind == "exec":
+            return ExecOp(description, worker, self._forgotten)
+        if kind == "file":
+            return FileOp(description, worker)
+        if kind == "merge":
+            return MergeOp(description, worker)
+        if kind == "diff":
+            return DiffOp(description, worker)
+        if kind == "passthrough":
+            return PassthroughOp(description)
+        if kind == "build":
+            return BuildOp(description, worker, self, self._rules)
+        raise InvalidInput(f"invalid op of unknown kind in {description.name}")
