@@ -14,9 +14,7 @@ from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
 
 
-def content_digest(
-    worker: Worker, selectors: Sequence[Selector]
-) -> Callable[[Ref | None, Step], Awaitable[Digest]]:
+def content_digest(worker: Worker, selectors: Sequence[Selector]) -> Callable[[Ref | None, Step], Awaitable[Digest]]:
     """A function that digests those parts of a tree; no selectors mean all of it."""
 
     async def compute(ref: Ref | None, step: Step) -> Digest:

@@ -54,7 +54,9 @@ class ExecOp:
         selector = selector_digest(use.selectors) if use.selectors else ""
         if not use.by_content:
             return CacheInput(selector)
-        return CacheInput(selector, content_digest(self._worker, [Selector(path, follow_links=True) for path in use.paths]))
+        return CacheInput(
+            selector, content_digest(self._worker, [Selector(path, follow_links=True) for path in use.paths])
+        )
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Run it; the results are the trees of those mounts that have an output."""

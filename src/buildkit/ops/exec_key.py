@@ -59,13 +59,12 @@ def _is_default_cache(mount: pb.Mount) -> bool:
 
 
 def _is_plain_root(mount: pb.Mount) -> bool:
-    options = ("cacheOpt", "SSHOpt", "secretOpt")
     return (
         mount.dest == ROOT
         and not mount.readonly
         and mount.mountType == pb.BIND
         and not mount.resultID
-        and not any(mount.HasField(option) for option in options)
+        and not (mount.HasField("cacheOpt") or mount.HasField("SSHOpt") or mount.HasField("secretOpt"))
     )
 
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.fs import removal
-from buildkit.fs.tree import open_in_root
-from buildkit.fs.wildcard import match
+from buildkit.fs.tree import open_beneath, open_in_root
+from buildkit.fs.wildcard import has_wildcard, match
 from buildkit.ops.owner import Owner
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -69,7 +69,7 @@ def symlink(root: int, action: pb.FileActionSymlink, owner: Owner | None) -> Non
 
 def remove(root: int, action: pb.FileActionRm) -> None:
     """Remove a file or a tree; a link itself, not what it points to."""
-    if not action.allowWildcard:
+    if not action.allowWildcard or not has_wildcard(action.path):
         _remove(root, action.path, action.allowNotFound)
         return
     for path in _expand(root, action.path):
@@ -90,7 +90,7 @@ def _remove(root: int, path: str, allow_missing: bool) -> None:
 
 
 def _expand(root: int, pattern: str) -> list[str]:
-    """Paths that a pattern with wildcards matches, sorted; parts before the first wildcard are plain."""
+    """Paths that a pattern with wildcards matches, sorted; links are not followed on the way."""
     found = ["/"]
     for part in posixpath.normpath("/" + pattern.lstrip("/")).split("/")[1:]:
         found = [posixpath.join(place, name) for place in found for name in _matching(root, place, part)]
@@ -99,9 +99,9 @@ def _expand(root: int, pattern: str) -> list[str]:
 
 def _matching(root: int, place: str, part: str) -> list[str]:
     try:
-        fd = open_in_root(root, place, os.O_RDONLY | os.O_DIRECTORY)
+        fd = open_beneath(root, place.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return []
         raise
     try:

@@ -64,7 +64,7 @@ def _struct(message: Message) -> dict[str, Any]:
 _USER_NAMES = {"byName": "byName", "byID": "byId"}
 
 
-def _repeated(field: FieldDescriptor, value: Any) -> Any:
+def _repeated(field: Any, value: Any) -> Any:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
         return {str(key): plain(value[key]) for key in sorted(value, key=str)}

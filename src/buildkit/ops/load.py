@@ -118,7 +118,7 @@ def _in_order(ops: Mapping[Digest, pb.Op]) -> list[Digest]:
     """Inputs before their users, each once; raises `InvalidInput` for an input that is not there or is its own user."""
     order: list[Digest] = []
     state: dict[Digest, bool] = {}
-    todo = [(digest, False) for digest in reversed(ops)]
+    todo = [(digest, False) for digest in reversed(list(ops))]
     while todo:
         digest, seen = todo.pop()
         if seen:
