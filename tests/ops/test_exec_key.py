@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.kit.llb_ops import PATH, run
 
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import InvalidInput
@@ -8,7 +9,6 @@ from buildkit.core.platform import Platform
 from buildkit.ops import gojson
 from buildkit.ops.exec_key import exec_key, uses_of_inputs, without_nested
 from buildkit.solver.digests import record_digest, selector_digest
-from tests.kit.llb_ops import PATH, run
 
 AMD64 = Platform("linux", "amd64")
 

@@ -79,7 +79,7 @@ def test_wildcards_count_only_where_there_are_some():
 @pytest.mark.parametrize("number", [-2, 5])
 def test_owners_of_inputs_that_are_not_there_are_refused(number):
     owner = pb.ChownOpt(user=pb.UserOpt(byName=pb.NamedUserOpt(name="a", input=number)))
-    with pytest.raises(InvalidInput, match="invalid (user|input) index"):
+    with pytest.raises(InvalidInput, match=r"invalid (user|input) index"):
         selectors_of(pb.FileOp(actions=[copy("/x", owner=owner)]), 2)
 
 

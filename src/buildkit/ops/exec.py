@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail, Unsupported
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
+from buildkit.fs.contenthash import Selector
 from buildkit.ops import gojson
 from buildkit.ops.clip import Clip
-from buildkit.fs.contenthash import Selector
 from buildkit.ops.contents import content_digest
 from buildkit.ops.exec_key import InputUse, exec_key, uses_of_inputs
 from buildkit.ops.goquote import quote
@@ -19,7 +19,6 @@ from buildkit.ops.mounts import CacheKey, Preparation, Prepared, find_secret
 from buildkit.solver.digests import selector_digest
 from buildkit.solver.graph import CacheInput, CacheMap, Step
 from buildkit.store.draft import Draft
-from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
 
@@ -91,7 +90,7 @@ class ExecOp:
             attachments.append(Attachment(_EMULATOR, emulator, readonly=True))
         process = Process(
             args,
-            tuple([*_environment(self._op), *prepared.env, *await self._secret_variables(step)]),
+            (*_environment(self._op), *prepared.env, *await self._secret_variables(step)),
             meta.cwd or "/",
             meta.user,
             meta.hostname,

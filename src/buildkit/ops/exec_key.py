@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from buildkit.api import ops_pb2 as pb
-from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.ops import gojson
@@ -55,7 +54,7 @@ def _is_default_cache(mount: pb.Mount) -> bool:
     """Whether the name is the destination, perhaps behind a namespace, and the sharing is the default."""
     option = mount.cacheOpt
     _, slash, rest = option.ID.partition("/")
-    return option.sharing == pb.SHARED and (option.ID == mount.dest or (bool(slash) and rest == mount.dest))
+    return option.sharing == pb.SHARED and (mount.dest == option.ID or (bool(slash) and rest == mount.dest))
 
 
 def _is_plain_root(mount: pb.Mount) -> bool:

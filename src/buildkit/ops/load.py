@@ -52,7 +52,11 @@ class Rules:
     policy: Policy | None = None
 
 
-async def load(definition: pb.Definition, maker: Maker, rules: Rules = Rules()) -> Edge[Result]:
+NOTHING_SPECIAL = Rules()
+"""No entitlements, no policy."""
+
+
+async def load(definition: pb.Definition, maker: Maker, rules: Rules = NOTHING_SPECIAL) -> Edge[Result]:
     """The edge that a definition describes.
 
     Raises `InvalidInput` or `PermissionDenied`, beginning with ``failed to load LLB: ``.

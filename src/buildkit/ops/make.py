@@ -6,7 +6,7 @@ from buildkit.core.errors import InvalidInput
 from buildkit.ops.exec import ExecOp
 from buildkit.ops.file import FileOp
 from buildkit.ops.graph import BuildOp, DiffOp, MergeOp, PassthroughOp
-from buildkit.ops.load import Description, Result, Rules
+from buildkit.ops.load import NOTHING_SPECIAL, Description, Result, Rules
 from buildkit.ops.mounts import CacheKey
 from buildkit.ops.source import SourceOp
 from buildkit.solver.graph import Op
@@ -16,7 +16,7 @@ from buildkit.worker.worker import Worker
 class OpMaker:
     """Makes the ops of one definition, for one worker."""
 
-    def __init__(self, worker: Worker, rules: Rules = Rules()) -> None:
+    def __init__(self, worker: Worker, rules: Rules = NOTHING_SPECIAL) -> None:
         """``rules`` hold for definitions that are built on the way, too."""
         self._worker = worker
         self._rules = rules

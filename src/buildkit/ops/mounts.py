@@ -122,7 +122,7 @@ class Preparation:
             forget.add((option.ID, ref))
             await self._store.forget_cache_mount(option.ID, ref)
         description = f"cached mount {mount.dest} from exec {self._words}"
-        if option.ID != mount.dest:
+        if mount.dest != option.ID:
             description += f' with id "{option.ID}"'
         sharing = _SHARING[option.sharing]
         path = await self._scope.enter_async_context(

@@ -8,7 +8,8 @@ from buildkit.core.digest import hex_of
 from buildkit.ops.load import Description, Result
 from buildkit.solver.digests import RANDOM_PREFIX, source_digest
 from buildkit.solver.graph import CacheMap, Step
-from buildkit.worker.worker import Source, Worker
+from buildkit.source.source import Source
+from buildkit.worker.worker import Worker
 
 _SESSION_PREFIX = "session:"
 
