@@ -37,6 +37,19 @@ class Selector:
     required: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file as it was listed: its path relative to the root, its own status and owner, what a link points to.
+
+    ``digest`` is empty as long as nothing needed it.
+    """
+
+    path: str
+    status: os.stat_result
+    link: str
+    digest: Digest
+
+
 class _Node:
     """One file; ``children`` of a directory are None until it is listed."""
 
@@ -118,6 +131,17 @@ class ContentTree:
         """The digest of a list of selectors, which is what a cache key holds; none at all means the whole tree."""
         found = [self.digest(selector) for selector in selectors or (Selector(),)]
         return digests.sha256("\0".join(found).encode())
+
+    def files(self) -> Iterator[Listed]:
+        """Everything below the root, parents first, as it was listed when it was first looked at."""
+        for path, node, is_header in self._records("", self._root):
+            if path and not is_header:
+                yield Listed(path[1:], node.status, node.link, node.digest)
+
+    def find(self, path: str) -> Listed | None:
+        """What a path leads to, with links followed inside the tree; None when there is nothing."""
+        found, node = self._find(path, follow_last=True)
+        return Listed(found[1:], node.status, node.link, node.digest) if node is not None else None
 
     def _scan(self, include: Sequence[str], exclude: Sequence[str], follow: Sequence[str]) -> None:
         nodes = {"": self._root}

@@ -10,6 +10,7 @@ from buildkit.store.content import ContentStore
 from buildkit.store.lease import Leases
 from buildkit.store.records import Record, Records
 from buildkit.store.snapshot import Snapshotter
+from buildkit.store.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Parts:
     leases: Leases = field(default_factory=Leases)
     busy: set[str] = field(default_factory=set[str])
     """Snapshots without a record that someone works on."""
+    views: dict[str, View] = field(default_factory=dict[str, View])
+    """Directories outside of the store, by the id of their refs."""
 
     def record(self, id: str) -> Record:
         """The row of a ref; raises `NotFound`."""

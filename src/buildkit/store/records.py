@@ -133,6 +133,15 @@ class Records:
                 self.add_blob(record.id, blob)
         return record
 
+    def lend(self, record: Record) -> None:
+        """Know a row without writing it down: it ends with this process, or with `remove`."""
+        self._known[record.id] = record
+
+    def is_parent(self, id: str) -> bool:
+        """Whether another row is made from this one."""
+        pattern = f"%{json.dumps(id)}%"
+        return bool(self._db.execute("SELECT 1 FROM refs WHERE parents LIKE ? LIMIT 1", (pattern,)))
+
     def update(self, id: str, **fields: Any) -> None:
         """Change fields of a row, if it is still there."""
         record = self.find(id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -11,16 +12,19 @@ from buildkit.core.digest import Digest
 from buildkit.core.errors import NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Reporter
+from buildkit.fs.contenthash import Selector
 from buildkit.fs.mount import Mount
 from buildkit.oci.spec import Descriptor
 from buildkit.store import recovery
 from buildkit.store.blobs import Blobs, Compression
 from buildkit.store.caches import Caches, Sharing
+from buildkit.store.checksums import Checksums, digest_tree
 from buildkit.store.content import ContentStore
 from buildkit.store.draft import Draft, open_draft
 from buildkit.store.gc import Collector, PrunePolicy, Usage
 from buildkit.store.images import import_layers
 from buildkit.store.lease import Fetch, Lease
+from buildkit.store.lent import add_view, end_views
 from buildkit.store.merge import units
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
@@ -29,6 +33,7 @@ from buildkit.store.refs import Layer, LayerSource, Ref
 from buildkit.store.snapshot import Snapshotter
 from buildkit.store.times import REAL, TimePolicy
 from buildkit.store.trees import Trees
+from buildkit.store.view import View, read_in_root
 
 
 class Store:
@@ -45,6 +50,7 @@ class Store:
         self._trees = Trees(self._parts, self._places)
         self._blobs = Blobs(self._parts, self._trees, self._places)
         self._caches = Caches(self._parts, self._places)
+        self._checksums = Checksums(db, self._parts, self._trees, self._places)
         self._collector = Collector(self._parts)
 
     @classmethod
@@ -80,6 +86,8 @@ class Store:
                 for id in lease.refs:
                     self._parts.records.touch(id)
                 self._parts.records.flush()
+        if self._parts.views:
+            await end_views(self._parts, lease)
 
     def find_ref(self, id: str, lease: Lease | None = None) -> Ref | None:
         """The ref, now held by ``lease``; None when it is gone or its tree needs blobs that are not to be had.
@@ -205,6 +213,32 @@ class Store:
             return []
         lease.hold(ref)
         return await self._blobs.layers(units(self._parts.records, ref.id), compression, lease, times)
+
+    def add_view(self, view: View, lease: Lease, *, description: str = "", record_type: str = "source.local") -> Ref:
+        """A ref of a directory outside of the store, for as long as a lease holds it.
+
+        `checksum` and `read_file` read it in place. Whatever needs a tree (`mounts`, `draft`, `layers`) copies it
+        then, once; a file that is not what was hashed any more raises `buildkit.store.view.Changed`.
+        """
+        return add_view(self._parts, view, lease, description, record_type)
+
+    async def checksum(self, ref: Ref | None, selectors: Sequence[Selector], lease: Lease) -> Digest:
+        """The content digest of parts of a ref, as cache keys use it; no selectors mean all of it.
+
+        Raises `NotFound` (``"/x": not found``).
+        """
+        if ref is None:
+            mounts = await self.mounts(None, lease)
+            return await asyncio.to_thread(digest_tree, Path(mounts[0].source), selectors)
+        return await self._checksums.digest(ref, selectors, lease)
+
+    async def read_file(self, ref: Ref | None, path: str, lease: Lease, *, limit: int) -> bytes:
+        """The first ``limit`` bytes of a file, links followed inside the ref; raises `NotFound`."""
+        view = self._parts.views.get(ref.id) if ref is not None else None
+        if view is not None:
+            return await asyncio.to_thread(view.read, path, limit)
+        async with self.mounted(ref, lease) as root:
+            return await asyncio.to_thread(read_in_root, str(root), path, limit)
 
     def attach(self, ref: Ref, digests: Iterable[Digest]) -> None:
         """Keep blobs such as an image's manifest and config for as long as the ref."""

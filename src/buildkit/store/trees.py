@@ -69,7 +69,11 @@ class Trees:
         record = self._parts.record(id)
         name = record.snapshot
         if self._parts.snapshotter.find(name) is None:
-            if record.kind is RecordKind.LAYER:
+            if id in self._parts.views:
+                async with self.turn(name):
+                    if self._parts.snapshotter.find(name) is None:
+                        await asyncio.to_thread(self._take_over, record)
+            elif record.kind is RecordKind.LAYER:
                 await self._unpack(record, lease)
             else:
                 async with self._lock(name):
@@ -88,6 +92,31 @@ class Trees:
             pass
         finally:
             self._parts.busy.discard(record.snapshot)
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Held while the snapshot ``name`` is made."""
+        return self._lock(name)
+
+    def _take_over(self, record: Record) -> None:
+        """Copy a view into a snapshot of its own; in a thread, to the end even if nobody waits."""
+        key, parts = new_id(), self._parts
+        view = parts.views[record.id]
+        parts.busy.update((key, record.snapshot))
+        try:
+            parts.snapshotter.prepare(key)
+            try:
+                with self._places.mounted(parts.snapshotter.mounts(key)) as path:
+                    view.copy_to(str(path))
+                parts.snapshotter.commit(record.snapshot, key)
+            except AlreadyExists:
+                parts.snapshotter.remove(key)
+            except BaseException:
+                parts.snapshotter.remove(key)
+                raise
+            if record.id in parts.views:
+                parts.records.add(record)
+        finally:
+            parts.busy.difference_update((key, record.snapshot))
 
     async def _unpack(self, record: Record, lease: Lease) -> None:
         if not record.diff_id:

@@ -1,0 +1,151 @@
+"""Local directories: a session lends them, and those of this process are read in place."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from buildkit.core.digest import Digest, sha256
+from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
+from buildkit.core.platform import Platform
+from buildkit.fs.filehash import Memory
+from buildkit.oci import spec
+from buildkit.session.registry import Sessions
+from buildkit.session.session import Session
+from buildkit.source.source import Asking
+from buildkit.store.lease import Lease
+from buildkit.store.refs import Ref
+from buildkit.store.store import Store
+from buildkit.store.view import View
+
+RECORD_TYPE = "source.local"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a definition says about a local directory."""
+
+    name: str
+    session: str = ""
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    follow: tuple[str, ...] | None = None
+    shared_key_hint: str = ""
+
+    def key(self, session: str) -> Digest:
+        """BuildKit's digest of what is asked for, and from whom."""
+        fields: dict[str, object] = {"SessionID": session}
+        for field, patterns in (
+            ("IncludePatterns", self.include),
+            ("ExcludePatterns", self.exclude),
+            ("FollowPaths", self.follow),
+        ):
+            fields[field] = list(patterns) if patterns is not None else None
+        return sha256(spec.encode(fields))
+
+
+class Locals:
+    """The scheme ``local``."""
+
+    schemes = ("local",)
+
+    def __init__(self, sessions: Sessions, store: Store, memory: Memory | None = None) -> None:
+        self.sessions = sessions
+        self.store = store
+        self.memory = memory
+
+    def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> Local:
+        """A source for one directory; raises `InvalidInput`, or `Unsupported` for the transfer of metadata alone."""
+        session = attrs.get("local.session", "")
+        prefix, _, rest = session.partition(":")
+        if rest:
+            name, session = f"{prefix}-{name}", rest
+        transfer = attrs.get("local.metadatatransfer", "")
+        if transfer not in ("", "0", "f", "F", "false", "False", "FALSE"):
+            raise Unsupported("local.metadatatransfer is not supported yet")
+        wanted = Wanted(
+            name,
+            session,
+            _parse_list(attrs, "local.includepattern"),
+            _parse_list(attrs, "local.excludepatterns"),
+            _parse_list(attrs, "local.followpaths"),
+            attrs.get("local.sharedkeyhint", ""),
+        )
+        return Local(self, wanted)
+
+
+class Local:
+    """One local directory."""
+
+    def __init__(self, locals: Locals, wanted: Wanted) -> None:
+        self._locals = locals
+        self._wanted = wanted
+        self._pin = ""
+
+    @property
+    def pin(self) -> str:
+        """The digest of what was asked for."""
+        return self._pin
+
+    async def keys(self, step: Asking) -> AsyncIterator[str]:
+        """One key, good for one session: what is reused is found by content."""
+        session = self._wanted.session or next(iter(step.sessions()), "")
+        if not session:
+            raise FailedPrecondition("could not access local files without session")
+        self._pin = self._wanted.key(session)
+        yield f"session:{self._wanted.name}:{self._pin}"
+
+    async def snapshot(self, step: Asking, lease: Lease) -> Ref | None:
+        """The directory as it is, to be read in place; nothing is copied yet."""
+        sessions, wanted = self._locals.sessions, self._wanted
+        if wanted.session:
+            try:
+                return self._view(await sessions.get(wanted.session), step, lease)
+            except NotFound:
+                if not step.sessions():
+                    raise
+
+        async def use(session: Session) -> Ref:
+            return self._view(session, step, lease)
+
+        return await sessions.any(step.sessions(), use)
+
+    def _view(self, session: Session, step: Asking, lease: Lease) -> Ref:
+        wanted = self._wanted
+        if session.locals is None:
+            raise FailedPrecondition("no local sources enabled")
+        tree = session.locals.tree(wanted.name)
+        if tree.path is None:
+            raise Unsupported(f"local directory {wanted.name} of a remote client is not supported yet")
+        status, started = f"reading {wanted.name} in place", time.time_ns()
+        view = View(
+            str(tree.path),
+            include=wanted.include or (),
+            exclude=wanted.exclude or (),
+            follow=wanted.follow or (),
+            memory=self._locals.memory,
+        )
+        ref = self._locals.store.add_view(
+            view, lease, description=f"local source for {wanted.name}", record_type=RECORD_TYPE
+        )
+        step.progress.status(status, started=started, completed=time.time_ns())
+        step.note(local=wanted.name, path=os.fspath(tree.path))
+        return ref
+
+
+def _parse_list(attrs: Mapping[str, str], key: str) -> tuple[str, ...] | None:
+    if key not in attrs:
+        return None
+    text = attrs[key]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"invalid value for {key}: {error}") from error
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InvalidInput(f"invalid value for {key}: not a list of strings")
+    return tuple(found)
