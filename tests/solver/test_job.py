@@ -6,6 +6,7 @@ import pytest
 from tests.kit.graphs import FakeResults, World, counts, op_of, output, vertex
 
 from buildkit.core.errors import BuildkitError, Internal
+from buildkit.solver.edge import EdgeState
 
 
 @pytest.mark.row("S37")
@@ -337,3 +338,19 @@ async def test_cached_vertices_make_no_tasks(monkeypatch):
         patch.setattr(asyncio.get_running_loop(), "create_task", lambda *a, **k: made.append(a))
         assert await w.build(chain()) == "r19"
     assert made == []
+
+
+@pytest.mark.parametrize("cached", [False, True])
+async def test_every_edge_moves_a_constant_number_of_times(monkeypatch, cached):
+    def lattice(depth):  # 2 ** depth paths, each vertex with two inputs and two consumers
+        left, right = vertex("l", "l", "l"), vertex("r", "r", "r")
+        for i in range(depth):
+            left, right = (vertex(f"{s}{i}", f"{s}{i}", f"{s}{i}", left, right, content=[1]) for s in "lr")
+        return vertex("top", "top", "top", left, right)
+
+    w, moves, advance = World(), [], EdgeState.advance
+    if cached:
+        await w.build(lattice(200))
+    monkeypatch.setattr(EdgeState, "advance", lambda edge: (moves.append(edge), advance(edge)))
+    await w.build(lattice(200))
+    assert len(moves) < (3 if cached else 15) * 403

@@ -7,7 +7,7 @@ suspends. It is called again when an answer has come. Nothing here recurses over
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from buildkit.core.digest import Digest
@@ -174,8 +174,8 @@ class EdgeState(Lookup[R]):
 
     def _define(self) -> bool:
         told = True
-        for i in range(len(self.inputs)):
-            if not self._ask(i, DEFINED):
+        for i, one in enumerate(self.inputs):
+            if one.level is UNASKED and not self._ask(i, DEFINED):
                 told = False
         if not self.state.maps and not self.state.next_map(self):
             told = False
@@ -336,8 +336,12 @@ class EdgeState(Lookup[R]):
                 for edge in waiting:
                     edge.fail(error)
             else:
-                for edge in waiting:
-                    edge.take_output(outputs, state)
+                for number in range(len(outputs)):
+                    if number not in state.edges:  # what nobody asked for yet is there all the same
+                        state.edges[number] = EdgeState(state, number, self.inputs, parts)
+                for edge in dict.fromkeys([*cast(Iterable[EdgeState[R]], state.edges.values()), *waiting]):
+                    if edge.level < RESULT:
+                        edge.take_output(outputs, state)
                 state.complete()
             parts.ended(state)
 
@@ -362,6 +366,7 @@ class EdgeState(Lookup[R]):
             state.outcome = "executed" if runner is state else "shared"
             if runner is not state:
                 state.complete(cached=True)
+        self.take_maps()
         if self.output >= len(outputs):
             self.fail(state.blame(Internal(f"output {self.output} is wanted and the op gave {len(outputs)}")))
         else:

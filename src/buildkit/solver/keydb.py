@@ -26,8 +26,11 @@ CREATE TABLE IF NOT EXISTS key_record (
 CREATE INDEX IF NOT EXISTS key_record_name ON key_record (name);
 """
 
-_MIRRORED = 200_000
-"""Keys in the mirror after which it starts anew: about 100 MB."""
+_PATIENCE = 64
+"""Single queries before the whole table is tried: at 5 us each, and 0.7 us a row when many are read."""
+
+_MIRRORED = 1_000_000
+"""Keys in the mirror after which it starts anew."""
 
 
 class DatabaseKeys:
@@ -36,41 +39,66 @@ class DatabaseKeys:
     def __init__(self, db: Database) -> None:
         self._db = db
         db.ensure(_SCHEMA)
-        self._mirror = MemoryKeys()
-        self._loaded: set[KeyId] = set()
-
-    def _load(self, key: KeyId) -> None:
-        if len(self._loaded) > _MIRRORED:
-            self._reset()
-        self._loaded.add(key)
-        rows = self._db.execute("SELECT input, digest, selector, key FROM key_link WHERE parent = ?", (key,))
-        links = [(key, Link(row[0], row[1], row[2]), row[3]) for row in rows]
-        rows = self._db.execute("SELECT name, created_at FROM key_record WHERE key = ?", (key,))
-        if links or rows:
-            self._mirror.write(links, [Record(key, *row) for row in rows])
+        self._reset()
 
     def _reset(self) -> None:
         self._mirror = MemoryKeys()
-        self._loaded.clear()
+        self._linked: set[KeyId] = set()
+        """Keys whose links the mirror has."""
+        self._recorded: set[KeyId] = set()
+        """Keys whose records the mirror has."""
+        self._all_linked = False
+        self._patience = _PATIENCE
+
+    def _load_links(self, key: KeyId) -> None:
+        if len(self._linked) >= self._patience:
+            self._load_all_links()
+            if self._all_linked:
+                return
+        self._linked.add(key)
+        rows = self._db.execute("SELECT input, digest, selector, key FROM key_link WHERE parent = ?", (key,))
+        if rows:
+            self._mirror.write([(key, Link(row[0], row[1], row[2]), row[3]) for row in rows])
+
+    def _load_all_links(self) -> None:
+        """After many single queries, try to read the whole table, for about as much time as they took."""
+        self._patience *= 8
+        if self._patience > _MIRRORED:
+            self._reset()
+        limit = self._patience * 4
+        rows = self._db.execute("SELECT parent, input, digest, selector, key FROM key_link LIMIT ?", (limit,))
+        if len(rows) < limit:
+            self._mirror.write([(row[0], Link(row[1], row[2], row[3]), row[4]) for row in rows])
+            self._all_linked = True
+
+    def _load_records(self, key: KeyId) -> None:
+        self._recorded.add(key)
+        rows = self._db.execute("SELECT name, created_at FROM key_record WHERE key = ?", (key,))
+        if rows:
+            self._mirror.write(records=[Record(key, *row) for row in rows])
 
     def knows(self, key: KeyId) -> bool:
         """See `KeyStore`."""
-        if key not in self._loaded:
-            self._load(key)
+        return bool(self.records(key)) or self._leads_on(key)
+
+    def _leads_on(self, key: KeyId) -> bool:
+        if not (self._all_linked or key in self._linked):
+            self._load_links(key)
         return self._mirror.knows(key)
 
     def match(self, parents: Iterable[KeyId], link: Link) -> AbstractSet[KeyId]:
         """See `KeyStore`."""
-        parents = tuple(parents)
-        for parent in parents:
-            if parent not in self._loaded:
-                self._load(parent)
+        if not self._all_linked:
+            parents = tuple(parents)
+            for parent in parents:
+                if parent not in self._linked:
+                    self._load_links(parent)
         return self._mirror.match(parents, link)
 
     def records(self, key: KeyId) -> Collection[Record]:
         """See `KeyStore`."""
-        if key not in self._loaded:
-            self._load(key)
+        if key not in self._recorded:
+            self._load_records(key)
         return self._mirror.records(key)
 
     def backlinks(self, key: KeyId) -> Collection[Backlink]:
@@ -99,8 +127,8 @@ class DatabaseKeys:
                 [record for record in records if not record.key.startswith(RANDOM_PREFIX)],
             )
             for record in records:
-                if record.key not in self._loaded:
-                    self._load(record.key)
+                if record.key not in self._recorded:
+                    self._load_records(record.key)
             self._mirror.write(new, records)
 
     def forget(self, name: str) -> None:
@@ -114,7 +142,7 @@ class DatabaseKeys:
                     continue
                 todo += {parent for parent, _ in self.backlinks(key)}
                 self._db.execute("DELETE FROM key_link WHERE key = ?", (key,))
-            self._mirror.forget(name)
+        self._reset()  # it may know less than what a cascade needs
 
     def _leads_somewhere(self, key: KeyId) -> bool:
         return bool(
@@ -123,14 +151,18 @@ class DatabaseKeys:
             )
         )
 
-    def collect(self, exists: Callable[[str], bool]) -> int:
+    def names(self) -> Collection[str]:
         """See `KeyWriter`."""
         rows = self._db.execute("SELECT DISTINCT name FROM key_record")
-        gone = [name for (name,) in rows if not exists(name)]
+        return {name for (name,) in rows} | {*self._mirror.names()}
+
+    def collect(self, exists: Callable[[str], bool]) -> int:
+        """See `KeyWriter`."""
+        gone = [name for name in self.names() if not exists(name)]
         with self.transaction():
             for name in gone:
                 self.forget(name)
-        return len(gone) + self._mirror.collect(exists)
+        return len(gone)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

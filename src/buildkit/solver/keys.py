@@ -73,6 +73,9 @@ class KeyWriter(KeyStore, Protocol):
         """What is written inside becomes durable together, or not at all. Never await inside."""
         yield
 
+    def names(self) -> Collection[str]:
+        """The names of all results that are recorded."""
+
     def collect(self, exists: Callable[[str], bool]) -> int:
         """Forget every result for which ``exists`` is False; returns how many."""
 
@@ -145,6 +148,10 @@ class MemoryKeys:
     def transaction(self) -> Iterator[None]:
         """Nothing here can fail half-way."""
         yield
+
+    def names(self) -> Collection[str]:
+        """See `KeyWriter`."""
+        return tuple(self._keys)
 
     def collect(self, exists: Callable[[str], bool]) -> int:
         """See `KeyWriter`."""

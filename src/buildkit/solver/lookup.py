@@ -6,7 +6,7 @@ All of it is synchronous. `edge.EdgeState` adds the asking.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
 from buildkit.core.digest import Digest
@@ -115,7 +115,7 @@ class Lookup(Generic[R]):
         for i, one in enumerate(self.inputs):
             count = len(one.keys)
             if self._seen[i] < count:
-                new = tuple(one.keys)[self._seen[i] :]
+                new = tuple(one.keys)[self._seen[i] :] if self._seen[i] else one.keys
                 self._seen[i] = count
                 changed = self._match(i, new, self.links[i], origins) or changed
                 if count > 1 and self._matches[i]:
@@ -128,7 +128,7 @@ class Lookup(Generic[R]):
         if changed:
             self.offer(self._matches[0].intersection(*self._matches[1:]))
 
-    def _match(self, i: int, parents: Sequence[KeyId], link: Link, origins: tuple[Origin[R], ...]) -> bool:
+    def _match(self, i: int, parents: Iterable[KeyId], link: Link, origins: tuple[Origin[R], ...]) -> bool:
         before = matches = self._matches[i]
         for origin in origins:
             matches |= origin.keys.match(parents, link)
