@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from tests.kit.progress_records import Clock, play, records
+from tests.kit.progress_records import GOLDEN, Clock, play, records
 
 from buildkit.cli.display.colors import Colors, read_colors
 from buildkit.cli.display.screen import Screen
@@ -20,10 +20,10 @@ SECOND = 1_000_000_000
 class Console:
     """A display and what a terminal of 60 columns would show of it."""
 
-    def __init__(self, height=24, **environment):
+    def __init__(self, height=24, width=60, **environment):
         self.raw, self.clock, self.height = io.BytesIO(), Clock(), height
         environment.setdefault("NO_COLOR", "1")
-        self.display = TTYDisplay(self.raw, lambda: (60, self.height), environment=environment, clock=self.clock)
+        self.display = TTYDisplay(self.raw, lambda: (width, self.height), environment=environment, clock=self.clock)
 
     def take(self, *updates, at=0.0):
         self.clock.now = int(at * SECOND)
@@ -33,7 +33,7 @@ class Console:
 
     @property
     def rows(self):
-        screen = Screen(200, 61)
+        screen = Screen(200, self.display._width + 1)
         screen.write(self.raw.getvalue())
         return screen.rows
 
@@ -44,7 +44,7 @@ def vertex(name, started=None, completed=None, **more):
 
 
 def line(left, timer):
-    return left.ljust(60 - len(timer)) + timer
+    return left.ljust(59 - len(timer)) + timer
 
 
 @pytest.mark.row("T96")
@@ -54,6 +54,14 @@ def test_a_finished_recording_shows_every_step_once_and_says_finished():
     assert re.fullmatch(r"\[\+\] Building \d\.\ds \(10/10\) FINISHED", console.rows[0])
     assert sum(row.startswith(" => [base 3/4] RUN echo line out && echo err") for row in console.rows) == 1
     assert line(" => => transferring context: 1.98MB", "0.0s") in console.rows
+
+
+@pytest.mark.row("T96", "T100")
+def test_a_recorded_build_ends_with_the_screen_that_it_had():
+    console = Console(width=80)
+    play(console.display, records("live"), console.clock)
+    expected = (GOLDEN / "live.txt").read_text().splitlines()
+    assert console.rows[0].split("s (")[1] == expected[0].split("s (")[1] and console.rows[1:] == expected[1:]
 
 
 @pytest.mark.row("T96")
@@ -98,7 +106,7 @@ def test_a_narrower_terminal_is_noticed():
     console = Console()
     console.take(vertex("a", 0))
     console.display._size = lambda: (30, 24)
-    assert console.take()[-1] == " => a".ljust(26) + "0.0s"
+    assert console.take()[-1] == " => a".ljust(25) + "0.0s"
 
 
 def test_names_can_not_move_the_cursor():

@@ -121,7 +121,7 @@ class TTYDisplay:
         left -= len(size)
         if left < _NARROWEST_NAME:
             return []
-        text = _fill(f" => {_cut(row.name, left)}{size}", timer, self._width)
+        text = _fill(f" => {_cut(row.name, left)}{size}", timer, self._width - 1)
         lines = [f"{row.color}{text}\n{RESET}" if row.done and row.color else text + "\n"]
         if row.screen in windows and row.screen is not None:
             row.screen.resize(self._window_height(), self._width - _MARGIN)
