@@ -243,3 +243,18 @@ def test_quiet_prints_only_the_digest(client, capsys):
     assert main(["build", "-q", "--iidfile", "id", "."]) == 0
     told = capsys.readouterr()
     assert (told.out, told.err) == ("sha256:x\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (["."], "note: the result stays in the build cache"),
+        (["-t", "x", "."], "note: the image is named but not kept anywhere"),
+        (["-t", "x", "--push", "."], ""),
+        (["-o", "out", "."], ""),
+    ],
+)
+def test_a_result_that_goes_nowhere_is_mentioned(client, arguments, note, capsys):
+    assert main(["build", *arguments]) == 0
+    told = capsys.readouterr().err
+    assert note in told and ("note:" in told) == bool(note)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _PREFIX = "failed to solve: "
 _SUBREQUEST_CAPS = "moby.buildkit.frontend.subrequests"
 _DIGEST_KEY = "containerimage.digest"
+_TERMINATED = 128 + signal.SIGTERM
 
 
 async def run_build(parsed: Parsed, options: SolveOptions) -> None:
@@ -191,5 +193,46 @@ class CacheMetrics:
 
 
 def run(parsed: Parsed, options: SolveOptions) -> None:
-    """`run_build` in an event loop of its own."""
-    asyncio.run(run_build(parsed, options))
+    """`run_build` in an event loop of its own; SIGTERM ends it as cleanly as Ctrl-C does, with status 143."""
+    asyncio.run(_until_terminated(run_build(parsed, options)))
+    if note := _lost_result(parsed, options):
+        sys.stderr.write(f"note: {note}\n")
+
+
+async def _until_terminated(work: Coroutine[None, None, None]) -> None:
+    task, terminated = asyncio.ensure_future(work), False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        sys.stderr.write("error: terminated\n")
+        raise SystemExit(_TERMINATED) from None
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def _lost_result(parsed: Parsed, options: SolveOptions) -> str:
+    """What to tell somebody who built a PATH and asked for no lasting result."""
+    if not parsed.words or parsed.on("quiet") or parsed.text("progress") in ("quiet", "rawjson"):
+        return ""
+    if "requestid" in options.frontend_attrs:
+        return ""
+    if not options.outputs:
+        return "the result stays in the build cache; -o, or -t with --push, takes it out"
+    if all(one.type == "image" and not _is_on(one.attrs.get("push", "false")) for one in options.outputs):
+        return "the image is named but not kept anywhere; --push, or -o type=oci,dest=FILE, takes it out"
+    return ""
+
+
+def _is_on(text: str) -> bool:
+    """Whether an attribute is on."""
+    return text in ("", "1", "t", "T", "TRUE", "true", "True")
