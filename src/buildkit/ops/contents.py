@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError
-from buildkit.fs.contenthash import ContentTree, Selector
+from buildkit.fs.contenthash import Selector
 from buildkit.solver.graph import Step
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
@@ -18,15 +16,10 @@ def content_digest(worker: Worker, selectors: Sequence[Selector]) -> Callable[[R
     """A function that digests those parts of a tree; no selectors mean all of it."""
 
     async def compute(ref: Ref | None, step: Step) -> Digest:
-        async with worker.leases.of(step) as lease, worker.store.mounted(ref, lease) as path:
+        async with worker.leases.of(step) as lease:
             try:
-                return await asyncio.to_thread(_digest, path, selectors)
+                return await worker.store.checksum(ref, selectors, lease)
             except BuildkitError as error:
                 raise error.prefixed(f"failed to calculate checksum of ref {ref.id if ref else ''}: ") from None
 
     return compute
-
-
-def _digest(path: Path, selectors: Sequence[Selector]) -> Digest:
-    with ContentTree(str(path)) as tree:
-        return tree.digest_all(selectors)
