@@ -48,13 +48,15 @@ class Sessions:
         if found is not None:
             return found
         id = _bare(id)
-        future: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Session] = loop.create_future()
         self._waiting.setdefault(id, []).append(future)
+        # no asyncio.timeout: sources are asked for their keys outside of tasks
+        late = loop.call_later(self._wait, _give_up, future, id)
         try:
-            return await asyncio.wait_for(future, self._wait)
-        except TimeoutError:
-            raise NotFound(f"no active session for {id}: context deadline exceeded") from None
+            return await future
         finally:
+            late.cancel()
             left = [one for one in self._waiting.pop(id, ()) if one is not future]
             if left:
                 self._waiting[id] = left
@@ -68,6 +70,11 @@ class Sessions:
             except BuildkitError as error:
                 failure = error
         raise failure
+
+
+def _give_up(future: asyncio.Future[Session], id: str) -> None:
+    if not future.done():
+        future.set_exception(NotFound(f"no active session for {id}: context deadline exceeded"))
 
 
 def _bare(id: str) -> str:
