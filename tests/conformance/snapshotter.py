@@ -267,6 +267,7 @@ class SnapshotterConformance:
         layer(snapshots, "base", "", write(a="base", b="base"))
         snapshots.compose("merged", [Part("", "base"), Part("one", "")])
         assert listing(snapshots, "merged") == {"b": "base"}
+        snapshots.remove("merged")
 
     def test_compositions_can_be_built_upon_and_composed_again(self, snapshots):
         layer(snapshots, "one", "", write(a="1"))
@@ -277,6 +278,12 @@ class SnapshotterConformance:
         layer(snapshots, "three", "", write(a="3"))
         snapshots.compose("again", [Part("", "three"), Part("", "merged"), Part("merged", "top")])
         assert listing(snapshots, "again") == {"b": "2", "c": "3"}
+
+    def test_a_part_that_comes_again_wins_again(self, snapshots):
+        layer(snapshots, "one", "", write(a="1", b="1"))
+        layer(snapshots, "two", "one", lambda at: (write(a="2")(at), (at / "b").unlink()))
+        snapshots.compose("twice", [Part("", "one"), Part("one", "two"), Part("", "one")])
+        assert listing(snapshots, "twice") == {"a": "1", "b": "1"}
 
     def test_a_whole_tree_as_a_part_deletes_nothing(self, snapshots):
         layer(snapshots, "one", "", write(a="1", d__x="1"))

@@ -84,6 +84,8 @@ class OverlaySnapshotter:
                     found = [f"{name}:{target.name}"]
                 stack += found
                 base = part.upper if on_base else None
+            # the kernel takes a directory once, and only its uppermost place counts
+            stack = list(reversed(dict.fromkeys(reversed(stack))))
             if not stack:
                 stack = [f"{name}:fs"]
             space = measure(directory)
@@ -115,9 +117,16 @@ class OverlaySnapshotter:
         row = self._shelf.committed(part.upper) if part.upper else None
         uppers = self._lowers(row) if row is not None else []
         own = uppers[0] if row is not None and not row.stack and row.parent == part.lower else None
-        with mounted(self._tree(part.lower)) as lower, mounted(self._tree(part.upper)) as upper:
+        # mount points inside of the store are found after a kill
+        places = [target.with_name(f"{target.name}-{side}") for side in ("lower", "upper")]
+        for place in places:
+            place.mkdir()
+        lower, upper = map(str, places)
+        with mounted(self._tree(part.lower), lower), mounted(self._tree(part.upper), upper):
             changes = changes_of_upper(str(own), lower) if own is not None else changes_between(lower, upper)
-            write_upper(changes, Path(upper), uppers, below, target)
+            write_upper(changes, places[1], uppers, below, target)
+        for place in places:
+            place.rmdir()
 
     def _tree(self, name: str) -> list[Mount]:
         if name:

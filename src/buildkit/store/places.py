@@ -59,10 +59,10 @@ class Places:
 
     def recover(self) -> None:
         """After a kill: unmount and remove what is left."""
+        for path in mounts_below(str(self._root.parent)):
+            unmount(path)
         if not self._root.is_dir():
             return
-        for path in mounts_below(str(self._root)):
-            unmount(path)
         for place in self._root.iterdir():
             place.rmdir()
 

@@ -146,7 +146,7 @@ class Shelf:
             for child in self._select("parent = ?", name):
                 raise FailedPrecondition(f"snapshot {name}: {child.name} is made from it")
             for child in self._select("stack != '[]'"):
-                if any(entry.rpartition(":")[0] == name for entry in child.stack):
+                if child.name != name and any(entry.rpartition(":")[0] == name for entry in child.stack):
                     raise FailedPrecondition(f"snapshot {name}: {child.name} is made from it")
             self._forget(name)
         self.discard(self.directory(row))

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+from tests.conformance.merging import MergingConformance
+
+pytestmark = pytest.mark.root
+
+
+class TestOverlayMerging(MergingConformance):
+    snapshotter = "overlayfs"
