@@ -10,15 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest
 from buildkit.core.errors import Corrupt, InvalidInput, Unsupported
-from buildkit.fs.layer import Change, changes_between, changes_of_upper, write_layer
 from buildkit.fs.mount import Mount
 from buildkit.oci.spec import OCI_LAYER, Descriptor
-from buildkit.store.codec import compressor, decompress
 from buildkit.store.content import BLOCK
 from buildkit.store.lease import Lease
 from buildkit.store.merge import Unit
@@ -28,6 +27,9 @@ from buildkit.store.records import AS_IMPORTED, LayerBlob
 from buildkit.store.refs import Layer
 from buildkit.store.times import TimePolicy
 from buildkit.store.trees import Trees
+
+if TYPE_CHECKING:
+    from buildkit.fs.changes import Change
 
 _SUFFIXES = {"uncompressed": "", "gzip": "+gzip", "zstd": "+zstd"}
 
@@ -125,6 +127,8 @@ class Blobs:
         lease: Lease,
         times: TimePolicy,
     ) -> LayerBlob:
+        from buildkit.fs.layer import write_layer
+
         with ExitStack() as mounts:
             changes = self._changes(unit, lower, upper, mounts)
             with _Sink(self._parts, compression, lease) as sink:
@@ -135,6 +139,8 @@ class Blobs:
         self, unit: Unit, lower: Sequence[Mount] | None, upper: Sequence[Mount] | None, mounts: ExitStack
     ) -> Iterator[Change]:
         """From the directory of changes where that is what the unit is, else by comparing both trees."""
+        from buildkit.fs.changes import changes_between, changes_of_upper
+
         below = str(mounts.enter_context(self._places.mounted(lower))) if lower is not None else None
         own = None
         if unit.owner.id == unit.upper:
@@ -146,6 +152,8 @@ class Blobs:
 
     def _recompress(self, blob: LayerBlob, compression: Compression, lease: Lease) -> LayerBlob:
         """The same tar under another compression."""
+        from buildkit.store.codec import decompress
+
         with self._parts.content.open(blob.descriptor.digest) as source, _Sink(self._parts, compression, lease) as sink:
             stream = decompress(source)
             while block := stream.read(BLOCK):
@@ -157,6 +165,8 @@ class _Sink:
     """Takes a tar, gives its blob: digests it, compresses it, digests that, and stores it under ``lease``."""
 
     def __init__(self, parts: Parts, compression: Compression, lease: Lease) -> None:
+        from buildkit.store.codec import compressor
+
         self._lease = lease
         self._kind = compression.kind
         self._tar = hashlib.sha256()

@@ -15,8 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from buildkit.core.identity import new_id
-from buildkit.store.gc import drop
-from buildkit.store.parts import Parts
+from buildkit.store.parts import Parts, drop
 from buildkit.store.places import Places
 from buildkit.store.records import Record, RecordKind
 from buildkit.store.refs import Ref

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import FailedPrecondition, NotFound
 from buildkit.store.filters import parse_filters
-from buildkit.store.parts import Parts
+from buildkit.store.parts import Parts, drop
 from buildkit.store.records import Record, RecordKind
 
 BATCH = 10
@@ -147,7 +148,7 @@ class Collector:
         records = self._parts.records.all()
         sizes = await asyncio.to_thread(self._sizes, records)
         total = sum(sizes.values())
-        free = shutil.disk_usage(self._parts.root).free if policy.min_free_space else 0
+        free = _free(self._parts.root) if policy.min_free_space else 0
         keep = keep_bytes(policy, total, free)
         while not (keep and total < keep):
             victims = self._candidates(policy, passes)
@@ -209,15 +210,9 @@ class Collector:
                         self._parts.content.delete(blob.digest)
 
 
-async def drop(parts: Parts, record: Record) -> None:
-    """Remove a record that nothing needs: its row first, then its snapshot unless another record has the same."""
-    parts.records.remove(record.id)
-    shared = record.chain_id and parts.records.by_chain(record.chain_id)
-    if not shared and record.snapshot not in parts.busy and parts.snapshotter.find(record.snapshot) is not None:
-        try:
-            await asyncio.to_thread(parts.snapshotter.remove, record.snapshot)
-        except (NotFound, FailedPrecondition):
-            return
+def _free(path: Path) -> int:
+    found = os.statvfs(path)
+    return found.f_bfree * found.f_frsize
 
 
 def by_worth(records: list[Record]) -> list[Record]:

@@ -6,9 +6,8 @@ import asyncio
 import time
 
 from buildkit.core.identity import new_id
-from buildkit.store.gc import drop
 from buildkit.store.lease import Lease
-from buildkit.store.parts import Parts
+from buildkit.store.parts import Parts, drop
 from buildkit.store.records import Record, RecordKind
 from buildkit.store.refs import Ref
 from buildkit.store.view import View

@@ -7,17 +7,14 @@ links, once for every `STEP` layers, because the kernel mounts 500 at most.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from buildkit.core.db import Database
 from buildkit.core.errors import BuildkitError
-from buildkit.fs.changes import changes_between, changes_of_upper
 from buildkit.fs.mount import Mount, bind, mounted, overlay_of
-from buildkit.store.farm import flatten, has_marks, write_upper
-from buildkit.store.shelf import Row, Shelf, measure
+from buildkit.store.shelf import Row, Shelf, erase, measure
 from buildkit.store.snapshot import Kind, Part, Snapshot, Space
 
 LIMIT = 400
@@ -66,7 +63,7 @@ class OverlaySnapshotter:
     def commit(self, name: str, key: str) -> None:
         """Freeze the active snapshot ``key`` under ``name``."""
         row = self._shelf.commit(name, key)
-        shutil.rmtree(self._shelf.directory(row) / "work", ignore_errors=True)
+        erase(self._shelf.directory(row) / "work")
 
     def compose(self, name: str, parts: Sequence[Part]) -> None:
         """Stack the directories of the parts; those that would mean something else there are written anew."""
@@ -103,6 +100,8 @@ class OverlaySnapshotter:
             return list(row.stack) if on_base and not part.lower else None
         if row.parent != part.lower:
             return None
+        from buildkit.store.farm import has_marks
+
         if not on_base and part.lower and has_marks(self._shelf.directory(row) / "fs"):
             return None
         return [f"{row.name}:fs"]
@@ -114,6 +113,9 @@ class OverlaySnapshotter:
 
     def _write_part(self, part: Part, below: Sequence[Path], target: Path) -> None:
         """Write the changes as a directory of overlay's form, with hard links to the files of the upper."""
+        from buildkit.fs.changes import changes_between, changes_of_upper
+        from buildkit.store.farm import write_upper
+
         row = self._shelf.committed(part.upper) if part.upper else None
         uppers = self._lowers(row) if row is not None else []
         own = uppers[0] if row is not None and not row.stack and row.parent == part.lower else None
@@ -147,7 +149,7 @@ class OverlaySnapshotter:
         if not lowers:
             return [bind(str(directory / "fs"), recursive=False)]
         # volatile: unmounting does not sync the disk; the mark it leaves stops a second mount
-        shutil.rmtree(directory / "work" / "work" / "incompat", ignore_errors=True)
+        erase(directory / "work" / "work" / "incompat")
         extra = (*self._tuned(), "volatile")
         return [overlay_of(lowers, str(directory / "fs"), str(directory / "work"), extra=extra)]
 
@@ -194,6 +196,8 @@ class OverlaySnapshotter:
         with self._flattening:
             if not flat.is_dir():
                 below = self._floor(chain, directories, above, depth, row)
+                from buildkit.store.farm import flatten
+
                 flatten(below, flat)
         return [*directories[:above], flat]
 
@@ -264,4 +268,4 @@ def works(root: Path) -> bool:
     except (BuildkitError, OSError):
         return False
     finally:
-        shutil.rmtree(trial, ignore_errors=True)
+        erase(trial)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buildkit.core.errors import NotFound
+from buildkit.core.errors import FailedPrecondition, NotFound
 from buildkit.store.content import ContentStore
 from buildkit.store.lease import Leases
 from buildkit.store.records import Record, Records
@@ -33,3 +34,14 @@ class Parts:
         if found is None:
             raise NotFound(f"ref {id}: not found")
         return found
+
+
+async def drop(parts: Parts, record: Record) -> None:
+    """Remove a record that nothing needs: its row first, then its snapshot unless another record has the same."""
+    parts.records.remove(record.id)
+    shared = record.chain_id and parts.records.by_chain(record.chain_id)
+    if not shared and record.snapshot not in parts.busy and parts.snapshotter.find(record.snapshot) is not None:
+        try:
+            await asyncio.to_thread(parts.snapshotter.remove, record.snapshot)
+        except (NotFound, FailedPrecondition):
+            return

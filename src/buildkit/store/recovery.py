@@ -12,8 +12,6 @@ from pathlib import Path
 from buildkit.core.db import Database
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
 from buildkit.core.identity import new_id
-from buildkit.store.native import NativeSnapshotter
-from buildkit.store.overlay import OverlaySnapshotter, works
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
 from buildkit.store.records import RecordKind
@@ -29,11 +27,16 @@ def open_snapshotter(root: Path, db: Database, name: str) -> Snapshotter:
     """The snapshotter of that name below ``root``; ``auto`` stays with what is there."""
     if name == "auto":
         there = [one for one in ("overlayfs", "native") if (root / "snapshots" / one).is_dir()]
-        name = there[0] if there else "overlayfs" if works(root) else "native"
+        name = there[0] if there else _first_working(root)
     place = root / "snapshots" / name
+    snapshotter: Snapshotter
     if name == "overlayfs":
-        snapshotter: Snapshotter = OverlaySnapshotter(place, db)
+        from buildkit.store.overlay import OverlaySnapshotter
+
+        snapshotter = OverlaySnapshotter(place, db)
     elif name == "native":
+        from buildkit.store.native import NativeSnapshotter
+
         snapshotter = NativeSnapshotter(place, db)
     elif name in ("fuse-overlayfs", "stargz"):
         raise Unsupported(f"snapshotter {name} is not supported; use overlayfs or native")
@@ -41,6 +44,12 @@ def open_snapshotter(root: Path, db: Database, name: str) -> Snapshotter:
         raise InvalidInput(f'unknown snapshotter name: "{name}"')
     place.mkdir(parents=True, exist_ok=True)
     return snapshotter
+
+
+def _first_working(root: Path) -> str:
+    from buildkit.store.overlay import works
+
+    return "overlayfs" if works(root) else "native"
 
 
 def worker_id(root: Path) -> str:

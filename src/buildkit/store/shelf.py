@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -158,7 +157,7 @@ class Shelf:
             directory.rename(rubbish)
         except FileNotFoundError:
             return
-        shutil.rmtree(rubbish, ignore_errors=True)
+        erase(rubbish)
 
     def walk(self) -> Iterator[Row]:
         """All rows, oldest first."""
@@ -177,7 +176,7 @@ class Shelf:
             known = {str(row.number) for row in self.walk()}
         for name in there - known:
             if name.startswith(_RUBBISH):
-                shutil.rmtree(self.root / name, ignore_errors=True)
+                erase(self.root / name)
             elif name.isdigit():
                 self.discard(self.root / name)
 
@@ -217,6 +216,14 @@ class Shelf:
     def _forget(self, name: str) -> None:
         self._db.execute("DELETE FROM snapshots WHERE shelf = ? AND name = ?", (self._name, name))
         self._rows.pop(name, None)
+
+
+def erase(path: Path) -> None:
+    """Remove a tree if it is there; what cannot be removed stays as rubbish for the next time."""
+    if path.is_dir():
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def measure(root: Path) -> Space:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildkit.core.db import Database
 from buildkit.core.digest import Digest
@@ -16,12 +18,9 @@ from buildkit.fs.contenthash import Selector
 from buildkit.fs.mount import Mount
 from buildkit.oci.spec import Descriptor
 from buildkit.store import recovery
-from buildkit.store.blobs import Blobs, Compression
-from buildkit.store.caches import Caches, Sharing
 from buildkit.store.checksums import Checksums, digest_tree
 from buildkit.store.content import ContentStore
 from buildkit.store.draft import Draft, open_draft
-from buildkit.store.gc import Collector, PrunePolicy, Usage
 from buildkit.store.images import import_layers
 from buildkit.store.lease import Fetch, Lease
 from buildkit.store.lent import add_view, end_views
@@ -34,6 +33,11 @@ from buildkit.store.snapshot import Snapshotter
 from buildkit.store.times import REAL, TimePolicy
 from buildkit.store.trees import Trees
 from buildkit.store.view import View, read_in_root
+
+if TYPE_CHECKING:
+    from buildkit.store.blobs import Blobs, Compression
+    from buildkit.store.caches import Caches, Sharing
+    from buildkit.store.gc import Collector, PrunePolicy, Usage
 
 
 class Store:
@@ -48,10 +52,27 @@ class Store:
         self._parts = Parts(root, Records(db), content, snapshotter)
         self._places = Places(root)
         self._trees = Trees(self._parts, self._places)
-        self._blobs = Blobs(self._parts, self._trees, self._places)
-        self._caches = Caches(self._parts, self._places)
         self._checksums = Checksums(db, self._parts, self._trees, self._places)
-        self._collector = Collector(self._parts)
+
+    # the parts that a fully cached build never asks for are imported when someone does
+
+    @cached_property
+    def _blobs(self) -> Blobs:
+        from buildkit.store.blobs import Blobs
+
+        return Blobs(self._parts, self._trees, self._places)
+
+    @cached_property
+    def _caches(self) -> Caches:
+        from buildkit.store.caches import Caches
+
+        return Caches(self._parts, self._places)
+
+    @cached_property
+    def _collector(self) -> Collector:
+        from buildkit.store.gc import Collector
+
+        return Collector(self._parts)
 
     @classmethod
     def open(cls, root: Path, db: Database, *, snapshotter: str = "auto") -> Store:
@@ -79,15 +100,17 @@ class Store:
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Lease]:
         """Holds what is made or loaded under it. Refs and blobs that neither a lease nor a record holds may go."""
-        with self._parts.leases.new() as lease:
+        with ExitStack() as scope:
+            lease = scope.enter_context(self._parts.leases.new())
             try:
                 yield lease
             finally:
                 for id in lease.refs:
                     self._parts.records.touch(id)
                 self._parts.records.flush()
-        if self._parts.views:
-            await end_views(self._parts, lease)
+                scope.close()
+                if self._parts.views:
+                    await end_views(self._parts, lease)
 
     def find_ref(self, id: str, lease: Lease | None = None) -> Ref | None:
         """The ref, now held by ``lease``; None when it is gone or its tree needs blobs that are not to be had.

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest
 from buildkit.core.errors import AlreadyExists, Corrupt, NotFound
 from buildkit.core.identity import new_id
-from buildkit.fs.layer import apply_layer
 from buildkit.fs.mount import Mount
-from buildkit.fs.tarread import Readable
 from buildkit.oci.spec import Descriptor
-from buildkit.store.codec import decompress
 from buildkit.store.lease import Lease
 from buildkit.store.merge import units
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
 from buildkit.store.records import AS_IMPORTED, Record, RecordKind
 from buildkit.store.snapshot import Part
+
+if TYPE_CHECKING:
+    from buildkit.fs.tarread import Readable
 
 
 class Trees:
@@ -201,6 +202,9 @@ class Trees:
             parts.busy.difference_update((key, record.snapshot))
 
     def _extract(self, record: Record, below: str, descriptor: Descriptor, key: str) -> None:
+        from buildkit.fs.extract import apply_layer
+        from buildkit.store.codec import decompress
+
         snapshotter = self._parts.snapshotter
         with self._parts.content.open(descriptor.digest) as source:
             tar = _Hashing(decompress(source))
