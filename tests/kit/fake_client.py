@@ -47,12 +47,12 @@ class FakeClient:
         """Stand in for the embedded engine."""
 
         @asynccontextmanager
-        async def open_(root):
-            self.roots.append(root)
+        async def open_embedded(root, *, waiting):
+            self.roots.append(str(root))
             yield self
 
         module = ModuleType("buildkit.client.embedded")
-        module.open = open_
+        module.open_embedded = open_embedded
         monkeypatch.setitem(sys.modules, "buildkit.client.embedded", module)
         monkeypatch.setattr("buildkit.cli.target.find_daemon", lambda: "")
         monkeypatch.delenv("BUILDKIT_HOST", raising=False)

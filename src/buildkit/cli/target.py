@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import AbstractAsyncContextManager
 
 from buildkit.cli.flags import BadUsage, Flag, Parsed
@@ -81,7 +82,12 @@ def open_client(parsed: Parsed) -> AbstractAsyncContextManager[Client]:
         raise Unsupported(f"{address}: talking to a daemon is not supported yet; --root DIR builds without one")
     for name in parsed.given(*_REMOTE_ONLY):
         raise BadUsage(f"--{name} is for a daemon: give its --addr")
-    from importlib import import_module
+    from pathlib import Path
 
-    client: AbstractAsyncContextManager[Client] = import_module("buildkit.client.embedded").open(root or default_root())
-    return client
+    from buildkit.client.embedded import open_embedded
+
+    return open_embedded(Path(root or default_root()), waiting=_tell_holder)
+
+
+def _tell_holder(holder: str) -> None:
+    print(f"waiting for {holder} to finish with the state folder", file=sys.stderr, flush=True)

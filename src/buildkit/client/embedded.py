@@ -1,0 +1,161 @@
+"""The engine in this process, as a client: the same calls as to a daemon, with no wire between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildkit.client.options import (
+    OutputOptions,
+    PruneOptions,
+    SolveOptions,
+    SolveResponse,
+    UsageRecord,
+)
+from buildkit.core.errors import Unsupported
+from buildkit.core.identity import new_id
+from buildkit.core.progress import Stream, Update
+from buildkit.engine.engine import Engine, EngineConfig, open_engine
+from buildkit.llb.definition import Definition
+from buildkit.session.auth import DockerKeys
+from buildkit.session.files import Directories
+from buildkit.session.outputs import Destinations, resolve_destination
+from buildkit.session.secrets import SecretFiles, SecretSource
+from buildkit.session.session import Session
+from buildkit.session.stores import Layouts
+from buildkit.solve.request import ExporterRequest, SolveRequest
+from buildkit.store.gc import PrunePolicy, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedBuild:
+    """One build of the embedded engine."""
+
+    _stream: Stream
+    _task: asyncio.Task[SolveResponse]
+
+    async def progress(self) -> AsyncIterator[Sequence[Update]]:
+        """Everything that happens, in batches, until the end."""
+        async for batch in self._stream.read():
+            yield batch
+
+    async def result(self) -> SolveResponse:
+        """Wait for the end; raises the build's error."""
+        return await self._task
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedClient:
+    """A client of an open engine."""
+
+    engine: Engine
+
+    @asynccontextmanager
+    async def build(self, options: SolveOptions) -> AsyncIterator[EmbeddedBuild]:
+        """Start a build; leaving the scope early cancels it and waits until it has stopped."""
+        _refuse_what_is_missing(options)
+        session = _session_of(options)
+        stream = Stream()
+        async with self.engine.sessions.attach(session):
+            task = asyncio.create_task(self._solve(_request_of(options, session), stream))
+            try:
+                yield EmbeddedBuild(stream, task)
+            finally:
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait([task])
+
+    async def _solve(self, request: SolveRequest, stream: Stream) -> SolveResponse:
+        try:
+            response = await self.engine.solve(request, stream)
+        finally:
+            stream.close()
+        return SolveResponse(exporter=response.exporter_response, metadata=response.metadata)
+
+    async def usage(self, filters: Sequence[str] = ()) -> list[UsageRecord]:
+        """What takes space, smallest first."""
+        records = [_record_of(usage) for usage in await self.engine.store.usage(filters)]
+        return sorted(records, key=lambda record: record.size)
+
+    async def prune(self, options: PruneOptions) -> AsyncIterator[UsageRecord]:
+        """Free space; yields each record once it is gone."""
+        policy = PrunePolicy(
+            filters=options.filters,
+            all=options.all,
+            keep_duration=options.keep_duration / 1e9,
+            reserved_space=options.reserved_space,
+            max_used_space=options.max_used_space,
+            min_free_space=options.min_free_space,
+        )
+        async for usage in self.engine.store.prune(policy):
+            yield _record_of(usage)
+
+
+@asynccontextmanager
+async def open_embedded(root: Path, *, waiting: Callable[[str], None]) -> AsyncIterator[EmbeddedClient]:
+    """The engine whose state is in ``root``; ``waiting`` hears which process holds it, if one does."""
+    async with open_engine(EngineConfig(root=root), waiting=waiting) as engine:
+        yield EmbeddedClient(engine)
+
+
+def _refuse_what_is_missing(options: SolveOptions) -> None:
+    missing = [
+        ("exporting a build cache (--export-cache)", options.exports),
+        ("importing a build cache (--import-cache)", options.imports),
+        ("forwarding ssh agents (--ssh)", options.ssh),
+        ("a source policy (--source-policy-file)", options.source_policy),
+        ("--registry-auth-tlscontext", options.registry_tls),
+        ("--proxy-network", options.proxy_network),
+    ]
+    for name, value in missing:
+        if value:
+            raise Unsupported(f"{name} is not supported by the embedded engine yet")
+
+
+def _session_of(options: SolveOptions) -> Session:
+    return Session.new(
+        locals=Directories(options.locals),
+        auth=DockerKeys(),
+        secrets=SecretFiles(SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets),
+        stores=Layouts(options.oci_layouts),
+        outputs=Destinations(
+            [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]
+        ),
+    )
+
+
+def _request_of(options: SolveOptions, session: Session) -> SolveRequest:
+    definition = None if options.definition is None else Definition.from_bytes(options.definition)
+    return SolveRequest(
+        id=options.ref or new_id(),
+        session=session.id,
+        definition=definition,
+        frontend=options.frontend,
+        frontend_attrs=options.frontend_attrs,
+        exporters=tuple(_exporter_of(output) for output in options.outputs),
+        entitlements=frozenset(options.allow),
+        deterministic=not options.keep_times,
+    )
+
+
+def _exporter_of(output: OutputOptions) -> ExporterRequest:
+    return ExporterRequest(output.type, output.attrs)
+
+
+def _record_of(usage: Usage) -> UsageRecord:
+    return UsageRecord(
+        id=usage.id,
+        size=usage.size,
+        created=usage.created,
+        last_used=usage.last_used,
+        usage_count=usage.usage_count,
+        parents=usage.parents,
+        description=usage.description,
+        record_type=usage.record_type,
+        mutable=usage.mutable,
+        in_use=usage.in_use,
+        shared=usage.shared,
+    )

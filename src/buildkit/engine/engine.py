@@ -1,0 +1,101 @@
+"""Wire the parts into one engine: for a client with no daemon, and for the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildkit.core.db import Database
+from buildkit.core.platform import Platform
+from buildkit.core.progress import Stream
+from buildkit.engine.lock import root_lock
+from buildkit.engine.results import RefResults
+from buildkit.executor.runc import RuncExecutor
+from buildkit.frontend.frontend import Frontend
+from buildkit.oci.hosts import HostConfig
+from buildkit.oci.registry import Registry
+from buildkit.session.registry import Sessions
+from buildkit.solve.request import SolveRequest, SolveResponse
+from buildkit.solve.solve import Builder
+from buildkit.solver.job import Solver
+from buildkit.solver.keydb import DatabaseKeys
+from buildkit.source.image import Images
+from buildkit.source.local import Locals
+from buildkit.source.source import Sources
+from buildkit.store.recovery import worker_id
+from buildkit.store.refs import Ref
+from buildkit.store.store import Store
+from buildkit.worker.leases import Leases
+from buildkit.worker.platforms import Platforms
+from buildkit.worker.worker import Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How an engine is put together. ``root`` is its state folder, made if it is not there."""
+
+    root: Path
+    snapshotter: str = "auto"
+    registries: Mapping[str, HostConfig] = field(default_factory=dict[str, HostConfig])
+    max_parallelism: int = 0
+    """Steps that run at once; 0 is as many as there are processors."""
+    platforms: tuple[Platform, ...] = ()
+    """Where steps can run, the default first; () is what this machine can do."""
+    entitlements: frozenset[str] = frozenset()
+    """What builds may be granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An open engine. Builds run at once and share their work."""
+
+    config: EngineConfig
+    store: Store
+    sessions: Sessions
+    builder: Builder
+
+    async def solve(self, request: SolveRequest, progress: Stream) -> SolveResponse:
+        """Run one build; see `buildkit.solve.solve.Builder.solve`."""
+        return await self.builder.solve(request, progress)
+
+
+@asynccontextmanager
+async def open_engine(
+    config: EngineConfig, *, waiting: Callable[[str], None] = lambda holder: None
+) -> AsyncIterator[Engine]:
+    """An engine on its state folder, for as long as the scope lasts; ``waiting`` hears who holds the folder now."""
+    config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with root_lock(config.root, waiting):
+        db = Database(config.root / "buildkit.db")
+        try:
+            store = Store.open(config.root, db, snapshotter=config.snapshotter)
+            try:
+                yield _assemble(config, db, store)
+            finally:
+                await store.close()
+        finally:
+            db.close()
+
+
+def _assemble(config: EngineConfig, db: Database, store: Store) -> Engine:
+    sessions = Sessions()
+    registry = Registry(config.registries)
+    images = Images(registry, sessions, store)
+    parallelism = config.max_parallelism or os.cpu_count() or 1
+    worker = Worker(
+        id=worker_id(config.root),
+        store=store,
+        executor=RuncExecutor(config.root / "executor"),
+        sources=Sources(images, Locals(sessions, store)),
+        sessions=sessions,
+        leases=Leases(store),
+        platforms=Platforms(config.platforms),
+        parallelism=asyncio.Semaphore(parallelism),
+    )
+    solver: Solver[Ref | None] = Solver(DatabaseKeys(db), RefResults(store))
+    frontends: dict[str, Frontend] = {}
+    return Engine(config, store, sessions, Builder(worker, solver, images, frontends))

@@ -1,0 +1,1 @@
+"""One solve, from request to response: the frontend asks, the solver builds, the exporters write."""

@@ -1,0 +1,122 @@
+"""The outputs of a build: every exporter at once, then what is left to finish (pushing)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from buildkit.core.aio import gather_all
+from buildkit.core.digest import sha256_text
+from buildkit.core.errors import BuildkitError
+from buildkit.core.identity import new_id
+from buildkit.core.progress import Reporter, Stream, VertexUpdate
+from buildkit.core.result import Result
+from buildkit.exporter.exporter import Exported, Exporter, Exporting
+from buildkit.exporter.exporters import open_exporter
+from buildkit.oci.hosts import INSECURE
+from buildkit.oci.names import Reference
+from buildkit.oci.registry import Access, Registry
+from buildkit.session.registry import Sessions
+from buildkit.session.session import Session
+from buildkit.solve.request import SolveRequest
+from buildkit.store.lease import Lease
+from buildkit.store.refs import Ref
+from buildkit.store.store import Store
+from buildkit.store.times import DETERMINISTIC, REAL
+
+_EPOCH_ARGUMENT = "build-arg:SOURCE_DATE_EPOCH"
+_EPOCH_ATTRIBUTE = "source-date-epoch"
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The exporters of one build, made and checked before anything runs."""
+
+    exporters: tuple[Exporter, ...]
+    store: Store
+    sessions: Sessions
+    registry: Registry
+
+    @classmethod
+    def open(cls, request: SolveRequest, store: Store, sessions: Sessions, registry: Registry) -> Outputs:
+        """Make what is asked for; raises `InvalidInput` or `Unsupported`."""
+        epoch = request.frontend_attrs.get(_EPOCH_ARGUMENT)
+        exporters = []
+        for wanted in request.exporters:
+            attrs = dict(wanted.attrs)
+            if epoch is not None:
+                attrs.setdefault(_EPOCH_ATTRIBUTE, epoch)
+            exporters.append(open_exporter(wanted.type, attrs))
+        return cls(tuple(exporters), store, sessions, registry)
+
+    async def write(
+        self, result: Result[Ref], request: SolveRequest, lease: Lease, progress: Stream
+    ) -> Mapping[str, str]:
+        """Export the result everywhere; gives the responses merged, later exporters winning."""
+        session = self.sessions.find(request.session)
+        work = []
+        for number, exporter in enumerate(self.exporters):
+            name = exporter.name
+            reporter = Reporter(VertexUpdate(sha256_text(f"{name} {new_id()}"), name), [progress])
+            exporting = Exporting(
+                id=str(number),
+                store=self.store,
+                lease=lease,
+                progress=reporter,
+                outputs=None if session is None else session.outputs,
+                access=self._access_of(session),
+                times=DETERMINISTIC if request.deterministic else REAL,
+                created=DETERMINISTIC.seconds * 10**9 if request.deterministic else None,
+            )
+            work.append(_Output(exporter, exporting))
+        exported = await gather_all(one.export(result) for one in work)
+        await gather_all(one.finish(done) for one, done in zip(work, exported, strict=True))
+        return {key: value for done in exported for key, value in done.response.items()}
+
+    def _access_of(self, session: Session | None) -> _Accesses:
+        return _Accesses(self.registry, session)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accesses:
+    registry: Registry
+    session: Session | None
+
+    def __call__(self, reference: Reference, insecure: bool) -> Access:
+        registry = self.registry
+        if insecure:
+            registry = Registry({**registry.hosts, reference.domain: INSECURE})
+        return registry.access(self.session.auth if self.session is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """One exporter at work, shown as one step from its start to the end of pushing."""
+
+    exporter: Exporter
+    exporting: Exporting
+
+    async def export(self, result: Result[Ref]) -> Exported:
+        self.exporting.progress.start()
+        try:
+            exported = await self.exporter.export(result, self.exporting)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if exported.finish is None:
+            self.exporting.progress.complete()
+        return exported
+
+    async def finish(self, exported: Exported) -> None:
+        if exported.finish is None:
+            return
+        try:
+            await exported.finish()
+        except BaseException as error:
+            self._fail(error)
+            raise
+        self.exporting.progress.complete()
+
+    def _fail(self, error: BaseException) -> None:
+        shown = str(error) if isinstance(error, BuildkitError | OSError) else "context canceled"
+        self.exporting.progress.complete(error=shown or "failed")

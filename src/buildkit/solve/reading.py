@@ -1,0 +1,141 @@
+"""Reading files of built trees for frontends: nothing outside of the tree can be reached."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput, NotFound, PermissionDenied
+from buildkit.frontend import frontend as seam
+from buildkit.frontend.frontend import FileStat
+from buildkit.fs.tree import open_in_root, read_xattrs
+from buildkit.solve.refs import LazyRef
+from buildkit.solver.job import Job
+from buildkit.store.lease import Lease
+from buildkit.store.refs import Ref
+from buildkit.store.store import Store
+
+LARGEST_READ = 64 << 20
+"""Bytes that one read may give."""
+
+_GO_TYPES = {
+    stat.S_IFDIR: 1 << 31,
+    stat.S_IFLNK: 1 << 27,
+    stat.S_IFBLK: 1 << 26,
+    stat.S_IFCHR: 1 << 26 | 1 << 21,
+    stat.S_IFIFO: 1 << 25,
+    stat.S_IFSOCK: 1 << 24,
+}
+_GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
+
+
+def go_mode(mode: int) -> int:
+    """``st_mode`` as Go's ``os.FileMode`` bits."""
+    out = mode & 0o777 | _GO_TYPES.get(stat.S_IFMT(mode), 0)
+    for bit, go in _GO_BITS:
+        if mode & bit:
+            out |= go
+    return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reader:
+    """`buildkit.frontend.frontend.Reading` over the store."""
+
+    store: Store
+    job: Job[Ref | None]
+    lease: Lease
+
+    async def read_file(self, ref: seam.Ref | None, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """A file's content or a part of it."""
+        async with self._root(ref) as root:
+            handle = _open(root, path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                found = os.fstat(handle)
+                if not stat.S_ISREG(found.st_mode):
+                    raise InvalidInput(f"read {path}: is not a regular file")
+                size = max(found.st_size - offset, 0)
+                size = size if length is None else min(size, length)
+                if size > LARGEST_READ:
+                    raise InvalidInput(f"read {path}: {size} bytes are more than {LARGEST_READ}")
+                parts = []
+                while size > 0 and (part := os.pread(handle, size, offset)):
+                    parts.append(part)
+                    offset, size = offset + len(part), size - len(part)
+                return b"".join(parts)
+            finally:
+                os.close(handle)
+
+    async def read_dir(self, ref: seam.Ref | None, path: str, *, pattern: str = "") -> Sequence[FileStat]:
+        """The entries of a directory whose names match."""
+        async with self._root(ref) as root:
+            handle = _open(root, path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                with os.scandir(handle) as entries:
+                    names = sorted(entry.name for entry in entries)
+                if pattern:
+                    names = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+                return [_stat(handle, name, name) for name in names]
+            finally:
+                os.close(handle)
+
+    async def stat_file(self, ref: seam.Ref | None, path: str) -> FileStat:
+        """One file, a last link not followed."""
+        async with self._root(ref) as root:
+            folder, _, name = path.rstrip("/").rpartition("/")
+            handle = _open(root, folder or "/", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                return _stat(handle, name or ".", name or "/")
+            except OSError as error:
+                raise _explain(error, "lstat", path) from None
+            finally:
+                os.close(handle)
+
+    @asynccontextmanager
+    async def _root(self, ref: seam.Ref | None) -> AsyncIterator[int]:
+        if ref is not None and not isinstance(ref, LazyRef):
+            raise InvalidInput("the ref is not of this build")
+        built = None if ref is None else await ref.evaluate(self.job)
+        async with self.store.mounted(built, self.lease) as path:
+            root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield root
+            finally:
+                os.close(root)
+
+
+def _open(root: int, path: str, flags: int) -> int:
+    try:
+        return open_in_root(root, path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        raise _explain(error, "open", path) from None
+
+
+def _explain(error: OSError, action: str, path: str) -> BuildkitError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotFound(f"{action} {path}: no such file or directory")
+    if isinstance(error, PermissionError):
+        return PermissionDenied(f"{action} {path}: permission denied")
+    return FailedPrecondition(f"{action} {path}: {(error.strerror or str(error)).lower()}")
+
+
+def _stat(folder: int, name: str, shown: str) -> FileStat:
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    link = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(found.st_mode) else ""
+    device = stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)
+    return FileStat(
+        path=shown,
+        mode=go_mode(found.st_mode),
+        uid=found.st_uid,
+        gid=found.st_gid,
+        size=found.st_size if stat.S_ISREG(found.st_mode) else 0,
+        modified=found.st_mtime_ns,
+        link_target=link,
+        device_major=os.major(found.st_rdev) if device else 0,
+        device_minor=os.minor(found.st_rdev) if device else 0,
+        xattrs=read_xattrs(name, folder) if not link else {},
+    )

@@ -1,0 +1,40 @@
+"""Lazy refs: what a bridge gives for a definition before anything has run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from buildkit.core.errors import BuildkitError, SourceDetail, VertexDetail
+from buildkit.llb.definition import Definition
+from buildkit.solver.graph import Edge
+from buildkit.solver.job import Job
+from buildkit.store.refs import Ref
+
+
+@dataclass(slots=True, eq=False)
+class LazyRef:
+    """The tree that a definition makes. ``edge`` is None for the empty tree."""
+
+    definition: Definition
+    edge: Edge[Ref | None] | None
+
+    async def evaluate(self, job: Job[Ref | None]) -> Ref | None:
+        """Build it, or load it from the cache; an error knows the lines of the source that it comes from."""
+        if self.edge is None:
+            return None
+        try:
+            return await job.build(self.edge)
+        except BuildkitError as error:
+            self._locate(error)
+            raise
+
+    def _locate(self, error: BuildkitError) -> None:
+        source = self.definition.source
+        if source is None or any(isinstance(detail, SourceDetail) for detail in error.details):
+            return
+        for detail in error.details:
+            if isinstance(detail, VertexDetail):
+                for place in source.locations_of(detail.digest):
+                    file = place.file
+                    error.detailed(SourceDetail(file.filename, file.content, file.language, place.ranges))
+                return

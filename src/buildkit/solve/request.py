@@ -1,0 +1,46 @@
+"""What a solve is asked for and what it answers, as values (``moby.buildkit.v1.SolveRequest`` and its response)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from buildkit.llb.definition import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterRequest:
+    """One output: its exporter's name and attributes. Its position is its id."""
+
+    type: str
+    attrs: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class SolveRequest:
+    """One build.
+
+    Either ``definition`` is given, or ``frontend`` (with its attributes and inputs), or neither: then a client
+    drives the build through the bridge and returns the result.
+    """
+
+    id: str
+    session: str = ""
+    definition: Definition | None = None
+    frontend: str = ""
+    frontend_attrs: Mapping[str, str] = field(default_factory=dict[str, str])
+    frontend_inputs: Mapping[str, Definition] = field(default_factory=dict[str, Definition])
+    exporters: tuple[ExporterRequest, ...] = ()
+    entitlements: frozenset[str] = frozenset()
+    internal: bool = False
+    deterministic: bool = False
+    """Times in layers that depend on a step's own inputs only (the embedded engine's default)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SolveResponse:
+    """What the exporters and the frontend have to say: flat texts by key (``containerimage.digest``, …)."""
+
+    exporter_response: Mapping[str, str]
+    metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """What the frontend said of its result (``result.txt`` of a subrequest, image configs)."""
