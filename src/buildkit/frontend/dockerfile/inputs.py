@@ -27,7 +27,7 @@ from buildkit.frontend.frontend import Bridge, Ref
 from buildkit.llb.definition import Definition, SourceFile
 from buildkit.llb.file import copy
 from buildkit.llb.loading import load
-from buildkit.llb.source import ResolveMode, local
+from buildkit.llb.source import local
 from buildkit.llb.state import State
 
 DOCKERFILE = "Dockerfile"
@@ -62,8 +62,6 @@ class BuildInputs:
         inputs: Mapping[str, Definition],
     ) -> None:
         self.bridge = bridge
-        self.check_options = build.check
-        self.is_no_cache = build.is_no_cache
         self._options = dict(options)
         self._inputs = inputs
         self._sessions = build.local_sessions
@@ -119,8 +117,8 @@ class BuildInputs:
         main = await self._main.wait()
         return [] if main.state is not None else await self._rules.wait()
 
-    async def named_context(
-        self, name: str, *, platform: Platform | None, resolve_mode: ResolveMode, follow: Follow | None = None
+    def find_named_context(
+        self, name: str, *, platform: Platform | None = None, mode: str = "default", follow: Follow | None = None
     ) -> NamedContext | None:
         """The context that stands in for a stage or an image; one for the platform is preferred."""
         from buildkit.oci.names import parse_reference
@@ -133,7 +131,7 @@ class BuildInputs:
             where = self._options.get(f"context:{full_name}")
             if where is not None:
                 key = self._options.get(f"sharedkey:localdir:{full_name}", "")
-                return NamedContext(self._names, known, full_name, where, key, platform, resolve_mode, follow)
+                return NamedContext(self._names, known, full_name, where, key, platform, mode, follow)
         return None
 
     async def source_time(self, source: State, log_name: str) -> int | None:

@@ -24,6 +24,7 @@ from buildkit.llb.state import State
 
 IGNORE_FILE = ".dockerignore"
 _MAX_MUTATIONS = 10
+_URL_SCHEMES = frozenset(("git", "http", "https"))
 
 Follow = Callable[[], Sequence[str]]
 """The paths wanted of a directory, known when the whole Dockerfile has been read; none is all."""
@@ -74,7 +75,7 @@ class NamedContext:
                 scheme, separator, rest = error.identifier.partition("://")
                 if not separator:
                     raise InvalidInput(f"could not parse ref: {error.identifier}") from None
-                where = f"{scheme}:{rest}"
+                where = error.identifier if scheme in _URL_SCHEMES else f"{scheme}:{rest}"
                 self.names.mutated(self.full_name, where)
                 context = replace(context, where=where)
         raise InvalidInput(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from buildkit.core.aio import Shared
-from buildkit.core.digest import Digest
 from buildkit.core.platform import Platform
 from buildkit.frontend.frontend import ImageConfig, LayoutStore, Resolving, SourceMetadata
-from buildkit.llb.source import ResolveMode
 
 
 class _Question(NamedTuple):
@@ -44,13 +43,6 @@ class CachedResolving:
             )
         return await answer.wait()
 
-    async def resolve_source(self, identifier: str, attrs: dict[str, str], *, log_name: str = "") -> SourceMetadata:
+    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
         """See `Resolving.resolve_source`."""
         return await self._resolving.resolve_source(identifier, attrs, log_name=log_name)
-
-    async def __call__(
-        self, ref: str, *, platform: Platform, resolve_mode: ResolveMode, log_name: str
-    ) -> tuple[str, Digest, bytes]:
-        """The image as the conversion asks for it: reference, digest, config."""
-        found = await self.resolve_image(ref, platform=platform, mode=resolve_mode, log_name=log_name)
-        return found.ref, found.digest, found.config
