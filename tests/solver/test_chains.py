@@ -125,6 +125,17 @@ async def test_an_import_is_a_hit_elsewhere_and_is_saved_under_local_keys():
     assert counts(h) == (3, 0)
 
 
+async def test_the_chain_of_an_imported_build_says_who_loads_its_results():
+    g = vertex("v0", "s0", "r0", vertex("v1", "s1", "r1", vertex("v2", "s2", "r2")))
+    chain = await chain_of(World(), g)
+    w, remote = World(), FakeResults()
+    async with w.job() as job:
+        await job.build(g, [served(chain, remote)])
+        again = job.chain([g])
+    assert picture(again) == picture(chain)
+    assert [record.results[0].results for record in again.records] == [remote, remote, w.results]
+
+
 @pytest.mark.row("S39")
 async def test_an_import_adds_to_a_local_cache_that_has_only_the_lower_part():
     w = World()

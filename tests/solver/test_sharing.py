@@ -416,3 +416,38 @@ async def test_nothing_stays_active_when_the_jobs_are_over():
 
     await w.build(vertex("v0", "s0", "r0", vertex("v1", "s1", "r1", during=build), ignore_cache=True))
     assert w.solver.idle
+
+
+@pytest.mark.row("S46")
+async def test_jobs_that_share_a_vertex_must_agree_on_the_compatibility_version():
+    w, gate, begun = World(), asyncio.Event(), asyncio.Event()
+
+    async def look(step):
+        begun.set()
+        await gate.wait()
+        step.compatibility()
+
+    g = vertex("v0", "s0", "r0", during=look)
+    first = asyncio.ensure_future(w.build(g, compatibility=10))
+    await begun.wait()
+    second = asyncio.ensure_future(w.build(g, compatibility=20))
+    await asyncio.sleep(0.01)
+    gate.set()
+    for one in (first, second):
+        with pytest.raises(BuildkitError, match="conflicting compatibility versions in shared solve state: 10 != 20"):
+            await one
+    assert await w.build(g, compatibility=20) == "r0"
+
+
+@pytest.mark.row("S40")
+@pytest.mark.parametrize("forced", [False, True])
+async def test_what_must_run_anyway_does_not_wait_for_another_input_to_be_resolved(forced):
+    ran = asyncio.Event()
+
+    async def run():
+        ran.set()
+
+    build = vertex("build", "b", "built", vertex("src", "s", "src"), before=run)
+    image = vertex("image", "i", "image", before_maps=ran.wait)
+    top = vertex("top", "t", "top", build, image, ignore_cache=forced)
+    assert await asyncio.wait_for(World().build(top), 5) == "top"

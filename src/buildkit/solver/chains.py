@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from buildkit.core.digest import Digest
 from buildkit.core.identity import new_id
 from buildkit.solver.digests import RANDOM_PREFIX, content_key
+from buildkit.solver.graph import Results
 from buildkit.solver.keys import KeyId, KeyStore, Link, MemoryKeys, Record, Written
 from buildkit.solver.lookup import Lookup
 
@@ -40,9 +41,10 @@ class ChainResult(NamedTuple):
     """A result that was made under a record."""
 
     name: str
-    """The name in its `Results`; of an imported result, in those of the import."""
     created_at: int
     """Nanoseconds since the epoch."""
+    results: Results[Any] | None = None
+    """Who loads it by its name: the home store's, or those of an import that the build used."""
 
 
 @dataclass(slots=True, eq=False)
@@ -165,14 +167,13 @@ class _Export:
         return [record]
 
     def _results(self, edge: Lookup[Any]) -> list[ChainResult]:
-        found: set[Record] = set()
-        for origin in edge.origins():
+        found: dict[str, ChainResult] = {}
+        for origin in edge.origins():  # home first
             for key in (*edge.keys, *edge.saved):
-                found.update(record for record in origin.keys.records(key) if origin.results.exists(record.name))
-        newest: dict[str, int] = {}
-        for record in sorted(found, key=lambda one: -one.created_at):
-            newest.setdefault(record.name, record.created_at)
-        return [ChainResult(*one) for one in newest.items()]
+                for record in origin.keys.records(key):
+                    if record.name not in found and origin.results.exists(record.name):
+                        found[record.name] = ChainResult(record.name, record.created_at, origin.results)
+        return sorted(found.values(), key=lambda one: -one.created_at)
 
     def _walk_back(self, store: KeyStore) -> None:
         todo = [key for key in self._by_key if ":" not in key]

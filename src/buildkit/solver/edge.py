@@ -180,10 +180,30 @@ class EdgeState(Lookup[R]):
         if not self.state.maps and not self.state.next_map(self):
             told = False
         if not told:
+            if self.goal is RESULT and self.state.maps:
+                self._hurry()
             return False
         self.take_maps()
         self.probe()
         return self._defined()
+
+    def _hurry(self) -> None:
+        """While some inputs are not even defined, ask the others for what is needed in any case."""
+        self.take_maps()
+        hopeless = self.state.ignoring
+        if not hopeless:
+            self.probe()
+            if not self._opened():
+                return
+            for i, probe in enumerate(self.probes()):
+                if probe.level is not UNASKED and not probe.matches:
+                    if probe.level >= probe.ceiling:
+                        hopeless = True
+                    else:
+                        self._ask(i, Level(probe.level + 1))
+        if hopeless:
+            for i in range(len(self.inputs)):
+                self._ask(i, RESULT)
 
     def _defined(self) -> bool:
         for one in self.state.imports:

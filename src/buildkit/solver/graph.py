@@ -14,6 +14,9 @@ from buildkit.core.progress import ProgressGroup, Reporter
 
 R = TypeVar("R")
 
+CURRENT_COMPATIBILITY = 30
+"""BuildKit's compatibility version of today: how ops behave where a later version changed it."""
+
 
 class Step(Protocol):
     """What a running op may use: its progress, and who is asking for it right now."""
@@ -24,6 +27,9 @@ class Step(Protocol):
 
     def sessions(self) -> tuple[str, ...]:
         """Session ids of every job that waits for this vertex, oldest first; may grow while it runs."""
+
+    def compatibility(self) -> int:
+        """The compatibility version of the jobs; raises `FailedPrecondition` when they disagree."""
 
     def note(self, **facts: object) -> None:
         """Add facts to this step's record (key inputs as data, timings, resource use); JSON-able, never secrets."""

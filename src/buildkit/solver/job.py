@@ -15,7 +15,7 @@ from buildkit.core.progress import Sink
 from buildkit.solver.chains import Chain, export_chain
 from buildkit.solver.decide import Level
 from buildkit.solver.edge import EdgeState, Parts
-from buildkit.solver.graph import Edge, Results, Vertex
+from buildkit.solver.graph import CURRENT_COMPATIBILITY, Edge, Results, Vertex
 from buildkit.solver.keys import KeyId, KeyWriter
 from buildkit.solver.origins import Home, Import
 from buildkit.solver.record import StepRecord, StepRecords, step_record
@@ -48,13 +48,14 @@ class Solver(Generic[R]):
         session: str = "",
         progress: Sink | None = None,
         hold: Callable[[R], None] | None = None,
+        compatibility: int = CURRENT_COMPATIBILITY,
     ) -> Job[R]:
         """A scope for building: ``async with solver.job(…) as job``.
 
         ``session`` is lent to the ops that the job waits for. ``hold`` is called with every result that the job
         depends on, before anyone else could drop it: put it under the job's lease.
         """
-        return Job(self, id, session, progress, hold)
+        return Job(self, id, session, progress, hold, compatibility)
 
     @property
     def idle(self) -> bool:
@@ -186,11 +187,18 @@ class Job(Generic[R]):
     """One client's interest in the graph; ends with its ``async with``."""
 
     def __init__(
-        self, solver: Solver[R], id: str, session: str, sink: Sink | None, hold: Callable[[R], None] | None
+        self,
+        solver: Solver[R],
+        id: str,
+        session: str,
+        sink: Sink | None,
+        hold: Callable[[R], None] | None,
+        compatibility: int,
     ) -> None:
         self.id = id
         self.session = session
         self.sink = sink
+        self.compatibility = compatibility
         self.loaded: dict[Vertex[R], VertexState[R]] = {}
         self.states: list[VertexState[R]] = []
         """What it cares for, inputs before consumers."""
@@ -249,8 +257,8 @@ class Job(Generic[R]):
     # -- called by the solver --
 
     def hold(self, result: R) -> None:
-        """Keep a result under the job's lease."""
-        if self._hold is not None:
+        """Keep a result under the job's lease; there is nothing to keep of an empty one (None)."""
+        if self._hold is not None and result is not None:
             self._hold(result)
 
     def care(self, state: VertexState[R]) -> None:

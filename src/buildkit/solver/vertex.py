@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from buildkit.core.digest import Digest
-from buildkit.core.errors import BuildkitError, Canceled, Internal, VertexDetail
+from buildkit.core.errors import BuildkitError, Canceled, FailedPrecondition, Internal, VertexDetail
 from buildkit.core.progress import Reporter, Sink, VertexUpdate
-from buildkit.solver.graph import CacheMap, Edge, Op, Vertex
+from buildkit.solver.graph import CURRENT_COMPATIBILITY, CacheMap, Edge, Op, Vertex
 from buildkit.solver.origins import Import
 from buildkit.solver.work import Mover, Queue, Work, begin
 
@@ -22,6 +22,7 @@ class Owner(Protocol[R]):
 
     session: str
     sink: Sink | None
+    compatibility: int
 
     def hold(self, result: R) -> None:
         """Keep a result as long as the job lasts."""
@@ -124,6 +125,15 @@ class VertexState(Generic[R]):
                     seen.add(parent)
                     states.append(parent)
         return tuple(found)
+
+    def compatibility(self) -> int:
+        """The rules to follow; raises `FailedPrecondition` when the jobs that care disagree."""
+        versions = list(dict.fromkeys(owner.compatibility for owner in self.all_owners()))
+        if len(versions) > 1:
+            raise FailedPrecondition(
+                f"conflicting compatibility versions in shared solve state: {versions[0]} != {versions[1]}"
+            )
+        return versions[0] if versions else CURRENT_COMPATIBILITY
 
     def note(self, **facts: object) -> None:
         """Add facts to the step's record."""
