@@ -47,7 +47,7 @@ async def test_a_pushed_image_is_pulled_by_skopeo(host, compression, tmp_path):
     run("skopeo", "copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path}/copy:x")
 
 
-@pytest.mark.row("E21", "E22", "E58")
+@pytest.mark.row("E21", "E22", "E23", "E58")
 async def test_an_index_is_pushed_with_all_its_platforms_and_by_digest(host, tmp_path):
     async with bench(tmp_path) as b:
         result = platforms(linux__amd64=await b.ref(a="1"), linux__arm64=await b.ref(a="2"))

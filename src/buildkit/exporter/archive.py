@@ -7,24 +7,25 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import time_ns
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest, algorithm, hex_of
 from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput
 from buildkit.core.result import Result
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
-from buildkit.exporter.commit import Image, commit_image
+from buildkit.exporter.commit import Image, commit_image, names_of, response_of
 from buildkit.exporter.epoch import choose_epoch, format_rfc3339
 from buildkit.exporter.exporter import Exported, Exporting
-from buildkit.exporter.image import names_of, response_of
 from buildkit.fs.tarwrite import DIRECTORY, END, REGULAR, header, padding
-from buildkit.oci.layout import Layout
 from buildkit.oci.names import parse_reference
 from buildkit.oci.spec import OCI_INDEX, Descriptor, Index, encode, parse_manifest
 from buildkit.store.blobs import Compression
 from buildkit.store.content import ContentStore
 from buildkit.store.refs import Ref
+
+if TYPE_CHECKING:
+    from buildkit.oci.layout import Layout
 
 _CREATED = "org.opencontainers.image.created"
 _IMAGE_NAME = "io.containerd.image.name"
@@ -65,6 +66,8 @@ class ArchiveExporter:
         blobs = [image.root, *image.manifests, *layers]
         blobs += [_config_of(exporting.store.content, manifest) for manifest in image.manifests]
         if not self.tar:
+            from buildkit.oci.layout import Layout
+
             directory = outputs.directory(exporting.id)
             await asyncio.to_thread(
                 _write_layout, Layout.create(directory), exporting.store.content, blobs, root, names

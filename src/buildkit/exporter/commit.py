@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,10 +24,15 @@ from buildkit.exporter.platforms import (
     platforms_of,
     ref_of,
 )
-from buildkit.exporter.rewrite import rewrite_layers
-from buildkit.oci.spec import Descriptor
+from buildkit.oci.spec import Descriptor, encode
 from buildkit.store.refs import Layer, Ref
 from buildkit.store.times import TimePolicy
+
+NAME_KEY = "image.name"
+DIGEST_KEY = "containerimage.digest"
+CONFIG_DIGEST_KEY = "containerimage.config.digest"
+DESCRIPTOR_KEY = "containerimage.descriptor"
+
 
 _INLINE_ONLY = "inline-only"
 
@@ -43,6 +49,23 @@ class Image:
     """Only for a single manifest."""
     stamp: int | None = None
     """Nanoseconds since 1970."""
+
+
+def response_of(image: Image, root: Descriptor, names: str) -> dict[str, str]:
+    """What the client learns of an image."""
+    response = {DIGEST_KEY: root.digest, DESCRIPTOR_KEY: base64.b64encode(encode(root.to_json())).decode()}
+    if image.config_digest:
+        response[CONFIG_DIGEST_KEY] = image.config_digest
+    if names:
+        response[NAME_KEY] = names
+    return response
+
+
+def names_of(attrs: ImageAttrs, result: Result[Ref]) -> str:
+    """The names asked for; ``*`` is what the frontend calls the image."""
+    if attrs.name == "*" and NAME_KEY in result.metadata:
+        return result.metadata[NAME_KEY].decode(errors="replace")
+    return attrs.name
 
 
 async def commit_image(result: Result[Ref], attrs: ImageAttrs, exporting: Exporting) -> Image:
@@ -117,6 +140,8 @@ class _Commit:
         epoch = self._epoch(platform)
         if epoch is None or epoch.seconds is None:
             return layers
+        from buildkit.exporter.rewrite import rewrite_layers
+
         base = metadata_of(self._result.metadata, BASE_CONFIG_KEY, platform.id)
         return await rewrite_layers(layers, epoch.seconds, base, self._attrs.compression, self._exporting)
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import time_ns
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from buildkit.core.errors import FailedPrecondition
-from buildkit.core.progress import Reporter
-from buildkit.core.result import Result
-from buildkit.oci.names import Reference
-from buildkit.oci.registry import Access
-from buildkit.oci.spec import Descriptor
-from buildkit.session.session import Outputs
-from buildkit.store.blobs import Compression
-from buildkit.store.content import ContentStore
-from buildkit.store.lease import Lease
-from buildkit.store.refs import Layer, Ref
 from buildkit.store.times import REAL, TimePolicy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from buildkit.core.progress import Reporter
+    from buildkit.core.result import Result
+    from buildkit.oci.names import Reference
+    from buildkit.oci.registry import Access
+    from buildkit.oci.spec import Descriptor
+    from buildkit.session.session import Outputs
+    from buildkit.store.blobs import Compression
+    from buildkit.store.content import ContentStore
+    from buildkit.store.lease import Lease
+    from buildkit.store.refs import Layer, Ref
 
 
 class LayerStore(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -10,18 +9,11 @@ from typing import BinaryIO
 from buildkit.core.errors import BuildkitError, FailedPrecondition
 from buildkit.core.result import Result
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
-from buildkit.exporter.commit import Image, commit_image
+from buildkit.exporter.commit import Image, commit_image, names_of, response_of
 from buildkit.exporter.exporter import Exported, Exporting
-from buildkit.oci.names import parse_reference
-from buildkit.oci.push import Push, push
-from buildkit.oci.spec import Descriptor, encode
+from buildkit.oci.spec import Descriptor
 from buildkit.store.blobs import Compression
 from buildkit.store.refs import Ref
-
-NAME_KEY = "image.name"
-DIGEST_KEY = "containerimage.digest"
-CONFIG_DIGEST_KEY = "containerimage.config.digest"
-DESCRIPTOR_KEY = "containerimage.descriptor"
 
 _SOURCE_PREFIX = "containerd.io/distribution.source."
 _FLAGS = {
@@ -34,23 +26,6 @@ _FLAGS = {
     "name-canonical": False,
     "unsafe-internal-store-allow-incomplete": False,
 }
-
-
-def response_of(image: Image, root: Descriptor, names: str) -> dict[str, str]:
-    """What the client learns of an image."""
-    response = {DIGEST_KEY: root.digest, DESCRIPTOR_KEY: base64.b64encode(encode(root.to_json())).decode()}
-    if image.config_digest:
-        response[CONFIG_DIGEST_KEY] = image.config_digest
-    if names:
-        response[NAME_KEY] = names
-    return response
-
-
-def names_of(attrs: ImageAttrs, result: Result[Ref]) -> str:
-    """The names asked for; ``*`` is what the frontend calls the image."""
-    if attrs.name == "*" and NAME_KEY in result.metadata:
-        return result.metadata[NAME_KEY].decode(errors="replace")
-    return attrs.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +63,9 @@ class ImageExporter:
         return Exported(response, image.root, finish)
 
     async def _push(self, name: str, image: Image, exporting: Exporting) -> None:
+        from buildkit.oci.names import parse_reference
+        from buildkit.oci.push import Push, push
+
         try:
             reference = parse_reference(name)
             order = Push(reference, image.root, self.flags["push-by-digest"], _origins(image.layers))
