@@ -122,6 +122,12 @@ def counts(edge: Edge[str]) -> tuple[int, int]:
     return sum(op.mapped for op in found), sum(op.executed for op in found)
 
 
+async def settled() -> None:
+    """Let everything move that can: until only what waits for the test is left."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 class FakeResults:
     """Results that live under their own text until they are dropped."""
 

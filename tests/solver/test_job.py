@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.kit.graphs import FakeResults, World, counts, op_of, output, vertex
+from tests.kit.graphs import FakeResults, World, counts, op_of, output, settled, vertex
 
 from buildkit.core.errors import BuildkitError, Internal
 from buildkit.solver.edge import EdgeState
@@ -36,8 +36,8 @@ async def test_equal_keys_execute_once_in_parallel():
     g0 = vertex("v0", "s0", "r0", vertex("v0c", "s0c", "c", before=release.wait), before=release.wait)
     g1 = vertex("v1", "s0", "r0", vertex("v1c", "s0c", "c", before=release.wait), before=release.wait)
     both = asyncio.gather(w.build(g0), w.build(g1))
-    await asyncio.sleep(0)
-    asyncio.get_running_loop().call_later(0.02, release.set)
+    await settled()
+    release.set()
     assert await both == ["r0", "r0"]
     assert counts(g0)[1] + counts(g1)[1] == 2
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.kit.graphs import FakeResults, World, counts, op_of, vertex
+from tests.kit.graphs import FakeResults, World, counts, op_of, settled, vertex
 
 from buildkit.core.errors import BuildkitError, Internal, InvalidInput
 
@@ -110,7 +110,7 @@ async def test_two_jobs_see_the_progress_of_the_vertex_they_share():
     both = asyncio.Event()
     g = vertex("v0", "s0", "r0", during=log)
     jobs = asyncio.gather(w.build(g, progress=one), w.build(g, progress=two))
-    await asyncio.sleep(0.01)
+    await settled()
     both.set()
     await jobs
     assert one.states(g)[-2:] == two.states(g)[-2:] == ["running", "done"]
@@ -152,7 +152,7 @@ async def test_an_equal_vertex_waits_for_the_running_one_and_sees_its_output():
     first = asyncio.ensure_future(w.build(a, progress=one, session="s1"))
     await begun.wait()
     second = asyncio.ensure_future(w.build(b, progress=two, session="s2"))
-    await asyncio.sleep(0.01)
+    await settled()
     gate.set()
     assert (await first, await second) == ("r", "r")
     assert counts(b) == (1, 0)
@@ -173,9 +173,9 @@ async def test_an_equal_vertex_keeps_the_execution_alive_when_the_first_job_leav
     first = asyncio.ensure_future(w.build(a))
     await begun.wait()
     second = asyncio.ensure_future(w.build(b))
-    await asyncio.sleep(0.01)
+    await settled()
     first.cancel()
-    await asyncio.sleep(0.01)
+    await settled()
     gate.set()
     assert await second == "r"
     assert counts(a) == (1, 1)
@@ -209,7 +209,7 @@ async def test_who_ignores_the_cache_does_not_join_a_running_one_but_is_joined()
     first = asyncio.ensure_future(w.build(forced))
     await running.wait()
     second = asyncio.ensure_future(w.build(vertex("plain", "t", "plain")))
-    await asyncio.sleep(0.01)
+    await settled()
     gate.set()
     assert (await first, await second) == ("forced", "forced")
 
@@ -240,7 +240,7 @@ async def test_sessions_of_all_waiting_jobs_may_be_used_oldest_first():
     first = asyncio.ensure_future(w.build(g, session="one"))
     await begun.wait()
     second = asyncio.ensure_future(w.build(g, session="two"))
-    await asyncio.sleep(0.01)
+    await settled()
     gate.set()
     await asyncio.gather(first, second)
     assert seen == [("one", "two")]
@@ -377,7 +377,7 @@ async def test_asked_again_while_the_cancelled_run_is_stopping_it_runs_after():
             if len(running) == 1:
                 await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.01)
+            await settled()
             running.append("out")
 
     g = vertex("v0", "s0", "r0", before=hang)
@@ -431,7 +431,7 @@ async def test_jobs_that_share_a_vertex_must_agree_on_the_compatibility_version(
     first = asyncio.ensure_future(w.build(g, compatibility=10))
     await begun.wait()
     second = asyncio.ensure_future(w.build(g, compatibility=20))
-    await asyncio.sleep(0.01)
+    await settled()
     gate.set()
     for one in (first, second):
         with pytest.raises(BuildkitError, match="conflicting compatibility versions in shared solve state: 10 != 20"):
@@ -451,3 +451,33 @@ async def test_what_must_run_anyway_does_not_wait_for_another_input_to_be_resolv
     image = vertex("image", "i", "image", before_maps=ran.wait)
     top = vertex("top", "t", "top", build, image, ignore_cache=forced)
     assert await asyncio.wait_for(World().build(top), 5) == "top"
+
+
+async def test_a_slow_load_is_shown_running_and_its_failure_ends_that():
+    w, sink = World(results=FakeResults(slow=True)), Recorder()
+    await w.build(vertex("v0", "s0", "r0"))
+    w.results.unloadable.add("r0")
+    g = vertex("v0", "s0", "again")
+    assert await w.build(g, progress=sink) == "again"
+    assert sink.states(g) == ["planned", "done", "running", "done", "running", "done"]
+
+
+@pytest.mark.row("S41")
+async def test_a_load_stops_when_the_last_asker_leaves():
+    w, sink, begun = World(), Recorder(), asyncio.Event()
+    g = vertex("v0", "s0", "r0", vertex("v1", "s1", "r1"))
+    await w.build(g)
+
+    async def hang(name):
+        begun.set()
+        await asyncio.Event().wait()
+
+    w.results.load = hang
+    async with w.job(progress=sink) as job:
+        task = asyncio.ensure_future(job.build(g))
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        await settled()
+    assert sink.states(g)[-2:] == ["running", "context canceled"]
+    assert w.solver.idle

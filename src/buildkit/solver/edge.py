@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from buildkit.core.digest import Digest
-from buildkit.core.errors import BuildkitError, Corrupt, Internal, NotFound
+from buildkit.core.errors import BuildkitError, Canceled, Corrupt, Internal, NotFound
 from buildkit.solver.decide import Level, next_step
 from buildkit.solver.lookup import Candidate, Lookup
 from buildkit.solver.origins import Home
@@ -298,6 +298,8 @@ class EdgeState(Lookup[R]):
                 self.home.keys.forget(record.name)
             self.passed_over |= {record.name}
             state.reason = f"record could not be loaded: {error}"
+            if self._load is not None:
+                state.complete()
             state.event("passed over")
             return
         state.hold(result)
@@ -313,7 +315,9 @@ class EdgeState(Lookup[R]):
         self.parts.ended(state)
 
     def _load_ended(self) -> None:
-        self._load = None
+        work, self._load = self._load, None
+        if work is not None and work.stopping and self.level < RESULT:
+            self.state.complete(Canceled("context canceled"))
 
     def _execute(self) -> bool:
         state = self.state
@@ -359,9 +363,11 @@ class EdgeState(Lookup[R]):
                 for number in range(len(outputs)):
                     if number not in state.edges:  # what nobody asked for yet is there all the same
                         state.edges[number] = EdgeState(state, number, self.inputs, parts)
-                for edge in dict.fromkeys([*cast(Iterable[EdgeState[R]], state.edges.values()), *waiting]):
-                    if edge.level < RESULT:
-                        edge.take_output(outputs, state)
+                mine = cast(Iterable[EdgeState[R]], state.edges.values())
+                with parts.home.keys.transaction():
+                    for edge in dict.fromkeys([*mine, *waiting]):
+                        if edge.level < RESULT:
+                            edge.take_output(outputs, state)
                 state.complete()
             parts.ended(state)
 
