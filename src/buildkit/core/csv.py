@@ -7,32 +7,56 @@ from buildkit.core.errors import InvalidInput
 
 def split_fields(text: str, what: str) -> list[str]:
     """Split one line; ``"a ""b"", c"`` is one field. Raises `InvalidInput` beginning with ``what``."""
+    try:
+        return parse_fields(text) if text else [""]
+    except ValueError as error:
+        raise InvalidInput(f"{what}: {error}") from None
+
+
+def parse_fields(line: str) -> list[str]:
+    """Split a line into fields; a field may be quoted, with ``""`` for a quote. Raises `ValueError` with Go's text."""
+    if line.endswith("\r\n"):
+        line = line[:-2]
+    elif line.endswith("\n"):
+        line = line[:-1]
+    if not line:
+        raise ValueError("EOF")
     fields: list[str] = []
-    rest = text
+    position = 0
     while True:
-        if rest.startswith('"'):
-            field, rest = _quoted(rest[1:], what)
+        if line[position : position + 1] == '"':
+            field, position = _quoted_field(line, position + 1)
         else:
-            field, comma, tail = rest.partition(",")
-            if '"' in field:
-                raise InvalidInput(f'{what}: bare " in non-quoted field')
-            rest = comma + tail
+            end = line.find(",", position)
+            end = len(line) if end < 0 else end
+            field = line[position:end]
+            if (mark := field.find('"')) >= 0:
+                raise _error(line, position + mark, 'bare " in non-quoted field')
+            position = end
         fields.append(field)
-        if not rest:
+        if position >= len(line):
             return fields
-        rest = rest[1:]
+        position += 1
 
 
-def _quoted(text: str, what: str) -> tuple[str, str]:
-    out = ""
+def _quoted_field(line: str, position: int) -> tuple[str, int]:
+    pieces: list[str] = []
     while True:
-        part, quote, text = text.partition('"')
-        out += part
-        if not quote:
-            raise InvalidInput(f'{what}: extraneous or missing " in quoted-field')
-        if text.startswith('"'):
-            out, text = out + '"', text[1:]
-        elif not text or text.startswith(","):
-            return out, text
+        end = line.find('"', position)
+        if end < 0:
+            raise _error(line, position, 'extraneous or missing " in quoted-field')
+        pieces.append(line[position:end])
+        position = end + 1
+        following = line[position : position + 1]
+        if following == '"':
+            pieces.append('"')
+            position += 1
+        elif following in (",", ""):
+            return "".join(pieces), position
         else:
-            raise InvalidInput(f'{what}: extraneous or missing " in quoted-field')
+            raise _error(line, position - 1, 'extraneous or missing " in quoted-field')
+
+
+def _error(line: str, position: int, reason: str) -> ValueError:
+    column = len(line[:position].encode("utf-8", "surrogateescape")) + 1
+    return ValueError(f"parse error on line 1, column {column}: {reason}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Literal, TypeAlias
 
+from buildkit.core.csv import parse_fields
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform, host_platform, normalize, parse_platform
-from buildkit.frontend.dockerfile.csvline import parse_fields
 from buildkit.frontend.dockerfile.gotext import equal_fold, lower, parse_bool, parse_int, quote
 from buildkit.frontend.dockerfile.limits import parse_resources, parse_ulimits
 from buildkit.frontend.dockerfile.linter import CheckOptions, parse_check_options

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from buildkit.core.csv import parse_fields
 from buildkit.core.errors import InvalidInput
-from buildkit.frontend.dockerfile.csvline import parse_fields
 from buildkit.frontend.dockerfile.gotext import parse_int, parse_uint, quote, trim_space
 from buildkit.llb.metadata import LinuxResources
 

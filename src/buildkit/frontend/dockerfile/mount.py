@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from buildkit.frontend.dockerfile.csvline import parse_fields
+from buildkit.core.csv import parse_fields
 from buildkit.frontend.dockerfile.gotext import lower, parse_bool, parse_uint, quote
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.suggest import suggestion
