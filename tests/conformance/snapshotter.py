@@ -330,4 +330,5 @@ class SnapshotterConformance:
         again = reopened()
         again.recover()
         assert [row.name for row in again.walk()] == ["one"]
+        assert again.settle(wait=True)
         assert sorted(path.name for path in root.iterdir() if path.name != "empty") == ["1"]

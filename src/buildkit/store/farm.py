@@ -11,6 +11,7 @@ from pathlib import Path
 
 from buildkit.fs.changes import Change, Kind, changes_between
 from buildkit.fs.mount import in_user_namespace
+from buildkit.store.eraser import erase
 
 _COPY_INSTEAD = frozenset((errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP))
 
@@ -52,7 +53,7 @@ def flatten(lowers: Sequence[Path], target: Path) -> None:
     """Make ``target`` the tree that an overlay of ``lowers`` (topmost first) shows; it appears when complete."""
     rough = target.with_name(target.name + ".new")
     if rough.exists():
-        shutil.rmtree(rough)
+        erase(rough)
     waiting = [([str(lower) for lower in lowers], str(rough))]
     made: list[tuple[str, str]] = []
     while waiting:
@@ -188,7 +189,7 @@ def _delete(path: str) -> None:
     try:
         os.unlink(path)
     except IsADirectoryError:
-        shutil.rmtree(path)
+        erase(Path(path))
     except FileNotFoundError:
         return
 

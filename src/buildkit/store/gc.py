@@ -195,6 +195,7 @@ class Collector:
                 except (NotFound, FailedPrecondition):
                     continue
         await asyncio.to_thread(self._sweep_blobs)
+        await asyncio.to_thread(self._parts.snapshotter.settle, wait=True)
 
     def _is_named(self, snapshot: str) -> bool:
         records = self._parts.records

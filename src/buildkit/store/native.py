@@ -88,6 +88,10 @@ class NativeSnapshotter:
         """Delete it."""
         self._shelf.remove(name)
 
+    def settle(self, *, wait: bool) -> bool:
+        """Whether all that was deleted is gone from the disk."""
+        return self._shelf.settle(wait=wait)
+
     def find(self, name: str) -> Snapshot | None:
         """The row, or None."""
         row = self._shelf.find(name)

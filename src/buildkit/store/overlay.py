@@ -14,7 +14,8 @@ from pathlib import Path
 from buildkit.core.db import Database
 from buildkit.core.errors import BuildkitError
 from buildkit.fs.mount import Mount, bind, mounted, overlay_of
-from buildkit.store.shelf import Row, Shelf, erase, measure
+from buildkit.store.eraser import erase
+from buildkit.store.shelf import Row, Shelf, measure
 from buildkit.store.snapshot import Kind, Part, Snapshot, Space
 
 LIMIT = 400
@@ -56,14 +57,11 @@ class OverlaySnapshotter:
             os.chown(changes, like.st_uid, like.st_gid)
             changes.chmod(like.st_mode & 0o7777)
             os.utime(changes, ns=(like.st_atime_ns, like.st_mtime_ns))
-        if kind is Kind.ACTIVE:
-            (directory / "work").mkdir(mode=0o711)
         self._shelf.add(key, kind, parent, directory)
 
     def commit(self, name: str, key: str) -> None:
         """Freeze the active snapshot ``key`` under ``name``."""
-        row = self._shelf.commit(name, key)
-        erase(self._shelf.directory(row) / "work")
+        self._shelf.commit(name, key)
 
     def compose(self, name: str, parts: Sequence[Part]) -> None:
         """Stack the directories of the parts; those that would mean something else there are written anew."""
@@ -148,8 +146,10 @@ class OverlaySnapshotter:
             return [overlay_of(lowers or [str(directory / "fs")], extra=self._tuned())]
         if not lowers:
             return [bind(str(directory / "fs"), recursive=False)]
+        (directory / "work").mkdir(mode=0o711, exist_ok=True)
         # volatile: unmounting does not sync the disk; the mark it leaves stops a second mount
-        erase(directory / "work" / "work" / "incompat")
+        if (used := directory / "work" / "work" / "incompat").is_dir():
+            erase(used)
         extra = (*self._tuned(), "volatile")
         return [overlay_of(lowers, str(directory / "fs"), str(directory / "work"), extra=extra)]
 
@@ -216,6 +216,10 @@ class OverlaySnapshotter:
     def remove(self, name: str) -> None:
         """Delete it."""
         self._shelf.remove(name)
+
+    def settle(self, *, wait: bool) -> bool:
+        """Whether all that was deleted is gone from the disk."""
+        return self._shelf.settle(wait=wait)
 
     def find(self, name: str) -> Snapshot | None:
         """The row, or None."""

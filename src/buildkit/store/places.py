@@ -1,4 +1,4 @@
-"""Places where trees are mounted for this process: directories that exist only while in use."""
+"""Places where trees are mounted for this process: directories that are used again, since making them costs more."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Places:
     def __init__(self, root: Path) -> None:
         self._root = root / "mounts"
         self._empty = root / "empty"
+        self._free: list[Path] = []
 
     def empty(self) -> list[Mount]:
         """Read-only mounts of the empty tree."""
@@ -33,7 +34,7 @@ class Places:
         try:
             yield place
         finally:
-            _unmount(place)
+            self._unmount(place)
 
     @asynccontextmanager
     async def mounted_meanwhile(self, mounts: Sequence[Mount]) -> AsyncIterator[Path]:
@@ -45,17 +46,29 @@ class Places:
         try:
             yield place
         finally:
-            await asyncio.to_thread(_unmount, place)
+            await asyncio.to_thread(self._unmount, place)
 
     def _mount(self, mounts: Sequence[Mount]) -> Path:
-        place = self._root / new_id()
-        place.mkdir(parents=True)
+        try:
+            place = self._free.pop()
+        except IndexError:
+            place = self._root / new_id()
+            place.mkdir(parents=True)
         try:
             mount_all(mounts, str(place))
         except BaseException:
-            place.rmdir()
+            self._free.append(place)
             raise
         return place
+
+    def _unmount(self, place: Path) -> None:
+        unmount(str(place))
+        self._free.append(place)
+
+    def close(self) -> None:
+        """Remove the places that nobody uses."""
+        while self._free:
+            self._free.pop().rmdir()
 
     def recover(self) -> None:
         """After a kill: unmount and remove what is left."""
@@ -65,8 +78,3 @@ class Places:
             return
         for place in self._root.iterdir():
             place.rmdir()
-
-
-def _unmount(place: Path) -> None:
-    unmount(str(place))
-    place.rmdir()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from buildkit.core.db import Database
 from buildkit.core.errors import AlreadyExists, FailedPrecondition, NotFound
+from buildkit.store.eraser import Eraser
 from buildkit.store.snapshot import Kind, Snapshot, Space
 
 _SCHEMA = """
@@ -58,6 +59,7 @@ class Shelf:
         self._lock = threading.RLock()
         self._rows: dict[str, Row] = {}
         self._last: int | None = None
+        self._eraser = Eraser()
         db.ensure(_SCHEMA)
 
     def directory(self, row: Row) -> Path:
@@ -151,13 +153,23 @@ class Shelf:
         self.discard(self.directory(row))
 
     def discard(self, directory: Path) -> None:
-        """Delete a directory that has no row."""
+        """Delete a directory that has no row, in the background."""
         rubbish = self.root / (_RUBBISH + directory.name)
         try:
             directory.rename(rubbish)
         except FileNotFoundError:
             return
-        erase(rubbish)
+        self.erase(rubbish)
+
+    def erase(self, path: Path) -> None:
+        """Remove a tree in the background."""
+        self._eraser.erase(path)
+
+    def settle(self, *, wait: bool) -> bool:
+        """Whether all that was deleted is gone from the disk; with ``wait`` it then is."""
+        if wait:
+            self._eraser.finish()
+        return not self._eraser.busy
 
     def walk(self) -> Iterator[Row]:
         """All rows, oldest first."""
@@ -176,7 +188,7 @@ class Shelf:
             known = {str(row.number) for row in self.walk()}
         for name in there - known:
             if name.startswith(_RUBBISH):
-                erase(self.root / name)
+                self.erase(self.root / name)
             elif name.isdigit():
                 self.discard(self.root / name)
 
@@ -216,14 +228,6 @@ class Shelf:
     def _forget(self, name: str) -> None:
         self._db.execute("DELETE FROM snapshots WHERE shelf = ? AND name = ?", (self._name, name))
         self._rows.pop(name, None)
-
-
-def erase(path: Path) -> None:
-    """Remove a tree if it is there; what cannot be removed stays as rubbish for the next time."""
-    if path.is_dir():
-        import shutil
-
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def measure(root: Path) -> Space:

@@ -80,7 +80,10 @@ class Snapshotter(Protocol):
         """The directory with this snapshot's own changes in overlay's form, None where there is no such thing."""
 
     def remove(self, name: str) -> None:
-        """Delete it; `FailedPrecondition` while others are made from it."""
+        """Delete it; `FailedPrecondition` while others are made from it. The disk is freed in the background."""
+
+    def settle(self, *, wait: bool) -> bool:
+        """Whether all that was deleted is gone from the disk; with ``wait`` it then is."""
 
     def find(self, name: str) -> Snapshot | None:
         """The row, or None."""

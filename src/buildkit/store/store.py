@@ -93,9 +93,11 @@ class Store:
         return self._parts.snapshotter.name
 
     async def close(self) -> None:
-        """Write down what was used; the next `open` need not look for leftovers."""
+        """Write down what was used; the next `open` need not look for leftovers, unless removing still goes on."""
         self._parts.records.flush()
-        recovery.mark_clean(self._parts)
+        if self._parts.snapshotter.settle(wait=False):
+            self._places.close()
+            recovery.mark_clean(self._parts)
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Lease]:
