@@ -25,6 +25,7 @@ from buildkit.solver.job import Solver
 from buildkit.solver.keydb import DatabaseKeys
 from buildkit.source.image import Images
 from buildkit.source.local import Locals
+from buildkit.source.memory import FileMemory
 from buildkit.source.source import Sources
 from buildkit.store.recovery import worker_id
 from buildkit.store.refs import Ref
@@ -90,7 +91,7 @@ def _assemble(config: EngineConfig, db: Database, store: Store) -> Engine:
         id=worker_id(config.root),
         store=store,
         executor=RuncExecutor(config.root / "executor"),
-        sources=Sources(images, Locals(sessions, store)),
+        sources=Sources(images, Locals(sessions, store, FileMemory(db))),
         sessions=sessions,
         leases=Leases(store),
         platforms=Platforms(config.platforms),

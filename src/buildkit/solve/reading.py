@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import os
 import stat
@@ -18,6 +19,7 @@ from buildkit.solver.job import Job
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
+from buildkit.store.view import View
 
 LARGEST_READ = 64 << 20
 """Bytes that one read may give."""
@@ -52,6 +54,9 @@ class Reader:
 
     async def read_file(self, ref: seam.Ref | None, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """A file's content or a part of it."""
+        view = self.store.find_view(await self._built(ref))
+        if view is not None:
+            return await asyncio.to_thread(_read_view, view, path, offset, length)
         async with self._root(ref) as root:
             handle = _open(root, path, os.O_RDONLY | os.O_NONBLOCK)
             try:
@@ -95,17 +100,33 @@ class Reader:
             finally:
                 os.close(handle)
 
-    @asynccontextmanager
-    async def _root(self, ref: seam.Ref | None) -> AsyncIterator[int]:
+    async def _built(self, ref: seam.Ref | None) -> Ref | None:
         if ref is not None and not isinstance(ref, LazyRef):
             raise InvalidInput("the ref is not of this build")
-        built = None if ref is None else await ref.evaluate(self.job)
-        async with self.store.mounted(built, self.lease) as path:
+        return None if ref is None else await ref.evaluate(self.job)
+
+    @asynccontextmanager
+    async def _root(self, ref: seam.Ref | None) -> AsyncIterator[int]:
+        async with self.store.mounted(await self._built(ref), self.lease) as path:
             root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 yield root
             finally:
                 os.close(root)
+
+
+def _read_view(view: View, path: str, offset: int, length: int | None) -> bytes:
+    """A part of a file of a local directory, read where it lies."""
+    end = LARGEST_READ + 1 if length is None else offset + length
+    if end - offset > LARGEST_READ + 1:
+        raise InvalidInput(f"read {path}: {end - offset} bytes are more than {LARGEST_READ}")
+    try:
+        content = view.read(path, end)[offset:]
+    except NotFound:
+        raise NotFound(f"open {path}: no such file or directory") from None
+    if len(content) > LARGEST_READ:
+        raise InvalidInput(f"read {path}: more than {LARGEST_READ} bytes")
+    return content
 
 
 def _open(root: int, path: str, flags: int) -> int:

@@ -247,6 +247,10 @@ class Store:
         """
         return add_view(self._parts, view, lease, description, record_type)
 
+    def find_view(self, ref: Ref | None) -> View | None:
+        """The directory behind a ref that was made by `add_view`; None for all others."""
+        return self._parts.views.get(ref.id) if ref is not None else None
+
     async def checksum(self, ref: Ref | None, selectors: Sequence[Selector], lease: Lease) -> Digest:
         """The content digest of parts of a ref, as cache keys use it; no selectors mean all of it.
 
@@ -259,7 +263,7 @@ class Store:
 
     async def read_file(self, ref: Ref | None, path: str, lease: Lease, *, limit: int) -> bytes:
         """The first ``limit`` bytes of a file, links followed inside the ref; raises `NotFound`."""
-        view = self._parts.views.get(ref.id) if ref is not None else None
+        view = self.find_view(ref)
         if view is not None:
             return await asyncio.to_thread(view.read, path, limit)
         async with self.mounted(ref, lease) as root:
