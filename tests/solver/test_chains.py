@@ -54,7 +54,6 @@ async def test_a_chain_has_a_record_for_each_key_with_selectors_and_contents():
     }
 
 
-@pytest.mark.row("C22")
 async def test_inputs_come_before_what_needs_them():
     chain = await chain_of(World(), vertex("v0", "s0", "r0", vertex("v1", "s1", "r1", vertex("v2", "s2", "r2"))))
     assert [record.digest for record in chain.records] == [seeded("s2"), seeded("s1"), seeded("s0")]
@@ -96,7 +95,6 @@ def names(chosen):
     return sorted(result.name for results in chosen.values() for result in results)
 
 
-@pytest.mark.row("C20")
 async def test_modes_choose_which_results_are_attached():
     middle = vertex("v1", "s1", "r1", vertex("v2", "s2", "r2"))
     chain = await chain_of(World(), vertex("v0", "s0", "r0", vertex("vx", "sx", "rx", middle), export_cache=False))

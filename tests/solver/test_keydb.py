@@ -73,7 +73,6 @@ def test_both_stores_agree_whatever_happens_and_after_reopening(steps):
     assert picture(DatabaseKeys(db)) == picture(memory)
 
 
-@pytest.mark.row("S62")
 async def test_what_was_built_is_a_hit_in_the_next_process(tmp_path):
     db = Database(tmp_path / "cache.db")
     await World(DatabaseKeys(db)).build(vertex("v0", "s0", "r0", vertex("v1", "s1", "r1"), content=[0]))
@@ -83,7 +82,6 @@ async def test_what_was_built_is_a_hit_in_the_next_process(tmp_path):
     assert counts(g) == (2, 0)
 
 
-@pytest.mark.row("S62")
 async def test_collecting_forgets_what_is_gone_and_keys_that_lead_nowhere():
     db = Database(":memory:")
     w = World(DatabaseKeys(db))

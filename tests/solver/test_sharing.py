@@ -259,7 +259,6 @@ async def test_the_key_is_known_without_loading_or_executing():
     assert w.results.loads == []
 
 
-@pytest.mark.row("L61")
 async def test_an_op_builds_other_vertices_with_the_sessions_of_its_jobs():
     w, seen = World(), []
 
@@ -439,7 +438,6 @@ async def test_jobs_that_share_a_vertex_must_agree_on_the_compatibility_version(
     assert await w.build(g, compatibility=20) == "r0"
 
 
-@pytest.mark.row("S40")
 @pytest.mark.parametrize("forced", [False, True])
 async def test_what_must_run_anyway_does_not_wait_for_another_input_to_be_resolved(forced):
     ran = asyncio.Event()
