@@ -13,17 +13,29 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import asyncio, sys
+from contextlib import asynccontextmanager
+from buildkit.core.progress import VertexUpdate
 from tests.kit.fake_client import FakeClient
 import pytest
 
 class Hanging(FakeClient):
-    async def progress(self):
-        print("running", flush=True)
+    @asynccontextmanager
+    async def build(self, options):
+        self.ended = asyncio.Event()
         try:
-            await asyncio.Event().wait()
+            yield self
         finally:
             print("left", flush=True)
-        yield []
+            self.ended.set()
+
+    async def progress(self):
+        yield [VertexUpdate("d", "step", (), 1)]
+        print("running", flush=True)
+        await self.ended.wait()
+        yield [VertexUpdate("d", "step", (), 1, 2, error="context canceled")]
+
+    async def result(self):
+        await self.ended.wait()
 
 Hanging().install(pytest.MonkeyPatch())
 from buildkit.cli.main import main
@@ -43,4 +55,4 @@ def test_a_signal_ends_the_build_and_leaves_its_scopes(sent, status, told):
     assert process.stdout.readline() == "running\n"
     process.send_signal(sent)
     out, err = process.communicate()
-    assert (out, err, process.returncode) == ("left\n", told, status)
+    assert (out, err, process.returncode) == ("left\n", f"#1 step\n#1 CANCELED\n{told}", status)

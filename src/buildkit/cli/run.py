@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from buildkit.cli.display.modes import follow, open_display
 from buildkit.cli.flags import Parsed
 from buildkit.cli.target import open_client
-from buildkit.client.options import Build, SolveOptions, SolveResponse
+from buildkit.client.options import Client, SolveOptions, SolveResponse
 from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Update, VertexUpdate
@@ -69,15 +69,31 @@ async def _solve(
             watcher(batch)
 
     try:
-        async with open_client(parsed) as client, client.build(options) as build:
-            await follow(display, build.progress(), watch=watch)
-            return await _result(build)
+        async with open_client(parsed) as client:
+            return await _follow_to_end(client, options, display, watch)
     except BuildkitError as error:
         raise error if error.message.startswith(_PREFIX) else error.prefixed(_PREFIX) from error.__cause__
 
 
-async def _result(build: Build) -> SolveResponse:
-    return await build.result()
+async def _follow_to_end(
+    client: Client, options: SolveOptions, display: Display, watch: Callable[[Sequence[Update]], None]
+) -> SolveResponse:
+    """The build's response; the display sees how each step ended, also of a build that fails or is interrupted."""
+    following: asyncio.Future[None] | None = None
+    try:
+        async with client.build(options) as build:
+            following = asyncio.ensure_future(follow(display, build.progress(), watch=watch))
+            result = asyncio.ensure_future(build.result())
+            try:
+                await asyncio.wait({following, result}, return_when=asyncio.FIRST_EXCEPTION)
+                if following.done():
+                    following.result()
+                return await result
+            finally:
+                result.cancel()
+    finally:
+        if following is not None:
+            await following
 
 
 def _write_results(parsed: Parsed, exporter: Mapping[str, str]) -> None:
