@@ -36,13 +36,15 @@ def apply_layer(
     userxattr: bool = False,
     parent_status: Callable[[str], os.stat_result | None] | None = None,
     skip_devices: bool = False,
+    owner: tuple[int, int] | None = None,
     most_bytes: int | None = None,
     most_entries: int | None = None,
 ) -> int:
     """Unpack an uncompressed tar and return the bytes of file content; the stream is read to its end.
 
     ``whiteouts``: "apply" deletes what they name, "overlay" makes them what overlayfs reads (opaque directories by
-    ``user.overlay.*`` if ``userxattr``), "none" takes them as plain files. ``parent_status`` tells mode and owner for
+    ``user.overlay.*`` if ``userxattr``), "none" takes them as plain files. ``owner`` replaces all
+    owners. ``parent_status`` tells mode and owner for
     directories that the archive uses but does not hold (else 0755 root). Raises `Corrupt` for damaged archives and
     names that leave the root, `Exhausted` beyond the limits, `PermissionDenied` for devices that may not be made.
     """
@@ -54,6 +56,8 @@ def apply_layer(
         for member in reader:
             count += 1
             size += member.size
+            if owner is not None:
+                member.uid, member.gid = owner
             if most_entries is not None and count > most_entries:
                 raise Exhausted(f"archive holds more than {most_entries} entries")
             if most_bytes is not None and size > most_bytes:

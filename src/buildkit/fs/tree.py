@@ -89,7 +89,7 @@ def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
             if error.errno not in (errno.ENOSYS, errno.EPERM):
                 raise
         break
-    parts = _resolve(relative, lambda parts: _read_link(root_fd, parts), follow_last=not flags & os.O_NOFOLLOW)
+    parts = resolve_parts(root_fd, relative, follow_last=not flags & os.O_NOFOLLOW)
     return open_beneath(root_fd, "/".join(parts) or ".", flags, mode)
 
 
@@ -132,6 +132,11 @@ def resolve_in_root(root: str, path: str, *, follow_last: bool = True) -> str:
             raise
 
     return "/".join((root.rstrip("/"), *_resolve(path, read, follow_last=follow_last))) or "/"
+
+
+def resolve_parts(root_fd: int, path: str, *, follow_last: bool = True) -> list[str]:
+    """As `resolve_in_root` for a descriptor: the names that lead to the place without links; missing ones as given."""
+    return _resolve(path, lambda parts: _read_link(root_fd, parts), follow_last=follow_last)
 
 
 def merge_paths(patterns: Sequence[str]) -> list[str]:

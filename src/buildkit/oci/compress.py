@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final, Protocol
 
 from buildkit.core.errors import Corrupt, Exhausted, InvalidInput, Unsupported
@@ -235,7 +236,7 @@ def _zstd_compressor(level: int) -> Compressor:
 
 def _decoder(kind: str) -> Callable[[], _Decoder]:
     if kind == "gzip":
-        from isal import igzip_lib
+        igzip_lib: Any = import_module("isal.igzip_lib")
 
         return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
     if kind == "bzip2":
@@ -256,10 +257,8 @@ def _decoder(kind: str) -> Callable[[], _Decoder]:
 
 def _failures(kind: str) -> tuple[type[Exception], ...]:
     if kind == "gzip":
-        from isal import isal_zlib
-
-        damaged: type[Exception] = isal_zlib.error
-        return (damaged, EOFError, OSError, ValueError)
+        isal_zlib: Any = import_module("isal.isal_zlib")
+        return (isal_zlib.error, EOFError, OSError, ValueError)
     if kind == "xz":
         import lzma
 

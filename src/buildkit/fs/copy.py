@@ -1,0 +1,325 @@
+"""Copying parts of one root into another, by the rules of FileOp's copy; no link leads out of either root."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.fs.modes import ModeChange, parse_mode
+from buildkit.fs.patterns import State
+from buildkit.fs.places import (
+    Owner,
+    explain,
+    explained,
+    make_directories,
+    parent_of,
+    resolve_wildcards,
+    stamp_directories,
+)
+from buildkit.fs.removal import remove
+from buildkit.fs.selection import Selection
+from buildkit.fs.tarread import Readable
+from buildkit.fs.transfer import copy_content, copy_xattrs, make_special
+from buildkit.fs.tree import open_beneath, resolve_parts
+from buildkit.fs.unpack import unpack_file
+from buildkit.fs.wildcard import clean
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How to copy. ``owner`` None and ``mode`` None keep what the source has; times in nanoseconds, None keeps."""
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    owner: Owner | None = None
+    mode: int | None = None
+    mode_text: str = ""
+    """Octal or symbolic; stands before ``mode``."""
+    timestamp: int | None = None
+    dir_contents: bool = False
+    """Copy what is in a directory rather than the directory."""
+    follow_links: bool = False
+    create_dest_path: bool = False
+    allow_wildcard: bool = False
+    allow_empty_wildcard: bool = False
+    replace: bool = False
+    """What exists with another type at the destination is replaced."""
+    unpack: Callable[[Readable], Readable] | None = None
+    """Decompresses streams; given, archives are unpacked instead of copied."""
+
+
+def copy_tree(source_root: int, dest_root: int, source: str, dest: str, options: CopyOptions) -> None:
+    """Copy ``source`` (a path or wildcard in one root) to ``dest`` in the other; both roots are descriptors."""
+    where = clean("/" + source)
+    if not options.create_dest_path:
+        _require_parent(dest_root, dest)
+    sources = [where]
+    if options.allow_wildcard:
+        sources = resolve_wildcards(source_root, where, follow=options.follow_links)
+        if not sources:
+            if options.allow_empty_wildcard:
+                return
+            raise NotFound(f"{where} not found")
+    for each in sources:
+        if options.unpack is not None and unpack_file(
+            source_root, dest_root, each, dest, options.unpack, owner=options.owner, timestamp=options.timestamp
+        ):
+            continue
+        try:
+            _Copier(source_root, dest_root, options).copy(each, dest)
+        except RecursionError:
+            raise FailedPrecondition(f"{each}: directories are nested too deep") from None
+
+
+def _require_parent(dest_root: int, dest: str) -> None:
+    parts = resolve_parts(dest_root, dest)
+    try:
+        os.close(open_beneath(dest_root, "/".join(parts[:-1]) or ".", os.O_PATH))
+    except OSError as error:
+        raise NotFound(f"failed to stat {dest}: {os.strerror(error.errno or 0).lower()}") from error
+
+
+class _Level:
+    """A directory being copied; its target is made once something in it is wanted."""
+
+    __slots__ = ("made", "name", "path", "status", "target_fd")
+
+    def __init__(self, name: str, path: str, status: os.stat_result) -> None:
+        self.name = name
+        self.path = path
+        self.status = status
+        self.target_fd = -1
+        self.made = False
+
+
+class _Copier:
+    def __init__(self, source_root: int, dest_root: int, options: CopyOptions) -> None:
+        self._source_root = source_root
+        self._dest_root = dest_root
+        self._options = options
+        self._change: ModeChange | None = parse_mode(options.mode_text) if options.mode_text else None
+        self._selection = Selection(options.include, options.exclude) if options.include or options.exclude else None
+        self._own = os.geteuid(), os.getegid()
+        self._links: dict[tuple[int, int], list[str]] = {}
+        self._levels: list[_Level] = []
+        self._target: list[str] = []  # where the source goes, below the destination's root
+        self._top_fd = -1  # the directory that the target is in
+
+    def copy(self, source: str, dest: str) -> None:
+        options = self._options
+        mode = 0o755 if options.mode is None else options.mode
+        parts = resolve_parts(self._source_root, source, follow_last=options.follow_links)
+        with explained("lstat", source):
+            status = self._status(self._source_root, parts)
+        is_dir = stat.S_ISDIR(status.st_mode)
+        with explained("mkdir", dest):
+            ensure = dest if dest.endswith(("/", "/.")) else dest.rpartition("/")[0]
+            made = self._make_parents(resolve_parts(self._dest_root, ensure), mode)
+            target = resolve_parts(self._dest_root, dest)
+            found = self._find_status(target)
+            exists_dir = found is not None and stat.S_ISDIR(found.st_mode)
+            last = source.rstrip("/").rpartition("/")[2]
+            if last and ((is_dir and not options.dir_contents and found is not None) or (not is_dir and exists_dir)):
+                target = [*target, last]
+            whole = is_dir and options.dir_contents and found is None
+            made += self._make_parents(target if whole else target[:-1], mode)
+        self._target = target
+        self._top_fd = open_beneath(self._dest_root, "/".join(target[:-1]) or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if is_dir:
+                source_fd = open_beneath(self._source_root, "/".join(parts) or ".", os.O_RDONLY | os.O_DIRECTORY)
+                self._copy_directory(source_fd, _Level(target[-1] if target else ".", "", status), True, ((), ()))
+            else:
+                with parent_of(self._source_root, parts) as (fd, name):
+                    self._copy_file(fd, name, self._top_fd, target[-1], status, "", fresh=False)
+        finally:
+            os.close(self._top_fd)
+        stamp_directories(self._dest_root, made, options.timestamp)
+
+    def _make_parents(self, parts: list[str], mode: int) -> list[str]:
+        return make_directories(self._dest_root, parts, mode, self._options.owner, self._options.timestamp)
+
+    def _status(self, root_fd: int, parts: list[str]) -> os.stat_result:
+        if not parts:
+            return os.fstat(root_fd)
+        with parent_of(root_fd, parts) as (fd, name):
+            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+
+    def _find_status(self, parts: list[str]) -> os.stat_result | None:
+        try:
+            return self._status(self._dest_root, parts)
+        except FileNotFoundError:
+            return None
+
+    def _copy_directory(self, source_fd: int, level: _Level, wanted: bool, states: tuple[State, State]) -> None:
+        """Copy what is in an open directory, which is closed, and dress its target last."""
+        top = not self._levels
+        self._levels.append(level)
+        try:
+            if wanted:
+                self._open_levels()
+            with os.scandir(source_fd) as scan:
+                entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
+            for entry in entries:
+                self._copy_entry(source_fd, entry.name, entry.stat(follow_symlinks=False), level, states)
+            if level.target_fd >= 0:
+                if level.made or (wanted and not top):
+                    self._dress(level.target_fd, level.status, source_fd, fresh=level.made)
+                elif top:
+                    os.utime(level.target_fd, ns=self._times(level.status))
+                else:
+                    os.fchmod(level.target_fd, level.status.st_mode & 0o7777)
+        except OSError as error:
+            raise explain("copy", self._shown(level.path), error) from error
+        finally:
+            self._levels.pop()
+            os.close(source_fd)
+            if level.target_fd >= 0:
+                os.close(level.target_fd)
+
+    def _copy_entry(
+        self, source_dir: int, name: str, status: os.stat_result, level: _Level, states: tuple[State, State]
+    ) -> None:
+        path = f"{level.path}/{name}" if level.path else name
+        is_dir = stat.S_ISDIR(status.st_mode)
+        wanted, enter = True, is_dir
+        if self._selection is not None:
+            wanted, enter, states = self._selection.judge(path, is_dir, states)
+        if is_dir:
+            if enter:
+                source_fd = os.open(name, _DIRECTORY, dir_fd=source_dir)
+                self._copy_directory(source_fd, _Level(name, path, status), wanted, states)
+        elif wanted:
+            target_dir = level.target_fd if level.target_fd >= 0 else self._open_levels()
+            self._copy_file(source_dir, name, target_dir, name, status, path, fresh=level.made)
+
+    def _open_levels(self) -> int:
+        """Make the target directories down to the current one and return it."""
+        parent = self._top_fd
+        for level in self._levels:
+            if level.target_fd < 0:
+                self._make_level(level, parent)
+            parent = level.target_fd
+        return parent
+
+    def _make_level(self, level: _Level, parent: int) -> None:
+        name = level.name
+        if name != ".":
+            found = self._look(name, parent)
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                if not self._options.replace:
+                    raise FailedPrecondition(f"cannot copy to non-directory: {self._shown(level.path)}")
+                remove(name, parent)
+                found = None
+            if found is None:
+                os.mkdir(name, 0o700, dir_fd=parent)
+                level.made = True
+        level.target_fd = os.open(name, _DIRECTORY, dir_fd=parent)
+
+    def _look(self, name: str, dir_fd: int) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _shown(self, path: str) -> str:
+        return "/" + "/".join(part for part in (*self._target, path) if part)
+
+    def _copy_file(
+        self,
+        source_dir: int,
+        name: str,
+        target_dir: int,
+        target_name: str,
+        status: os.stat_result,
+        path: str,
+        *,
+        fresh: bool,
+    ) -> None:
+        """Copy anything but a directory; in a ``fresh`` directory nothing stands in the way."""
+        try:
+            if not fresh:
+                found = self._look(target_name, target_dir)
+                if found is not None:
+                    if stat.S_ISDIR(found.st_mode) and not self._options.replace:
+                        raise FailedPrecondition(f"cannot replace to directory {self._shown(path)} with file")
+                    remove(target_name, target_dir)
+            if not stat.S_ISREG(status.st_mode):
+                self._copy_special(source_dir, name, target_dir, target_name, status)
+            elif status.st_nlink == 1 or not self._link(target_dir, target_name, status, path):
+                self._copy_regular(source_dir, name, target_dir, target_name, status, path, fresh)
+        except OSError as error:
+            raise explain("copy", self._shown(path), error) from error
+
+    def _copy_regular(
+        self,
+        source_dir: int,
+        name: str,
+        target_dir: int,
+        target_name: str,
+        status: os.stat_result,
+        path: str,
+        fresh: bool,
+    ) -> None:
+        source_fd = os.open(name, _READ, dir_fd=source_dir)
+        try:
+            target_fd = os.open(target_name, _CREATE, 0o600, dir_fd=target_dir)
+            try:
+                if status.st_size:
+                    copy_content(source_fd, target_fd, status.st_size, path or name)
+                self._dress(target_fd, status, source_fd, fresh=fresh)
+            finally:
+                os.close(target_fd)
+        finally:
+            os.close(source_fd)
+
+    def _copy_special(
+        self, source_dir: int, name: str, target_dir: int, target_name: str, status: os.stat_result
+    ) -> None:
+        is_link = stat.S_ISLNK(status.st_mode)
+        make_special(target_name, target_dir, status, os.readlink(name, dir_fd=source_dir) if is_link else "")
+        uid, gid = self._options.owner or (status.st_uid, status.st_gid)
+        os.chown(target_name, uid, gid, dir_fd=target_dir, follow_symlinks=False)
+        if not is_link:
+            os.chmod(target_name, self._bits(status), dir_fd=target_dir)
+        source, target = f"/proc/self/fd/{source_dir}/{name}", f"/proc/self/fd/{target_dir}/{target_name}"
+        copy_xattrs(source, target, follow=False)
+        os.utime(target_name, ns=self._times(status), dir_fd=target_dir, follow_symlinks=False)
+
+    def _link(self, target_dir: int, target_name: str, status: os.stat_result, path: str) -> bool:
+        """Link to the copy of another name of the same file, if there is one."""
+        inode = (status.st_dev, status.st_ino)
+        first = self._links.get(inode)
+        if first is None:
+            self._links[inode] = [*self._target, *path.split("/")] if path else self._target
+            return False
+        with parent_of(self._dest_root, first) as (fd, name):
+            os.link(name, target_name, src_dir_fd=fd, dst_dir_fd=target_dir, follow_symlinks=False)
+        return True
+
+    def _bits(self, status: os.stat_result) -> int:
+        bits = status.st_mode & 0o7777
+        if self._change is not None:
+            return self._change(bits, stat.S_ISDIR(status.st_mode))
+        return bits if self._options.mode is None else self._options.mode & 0o7777
+
+    def _dress(self, fd: int, status: os.stat_result, source_fd: int, *, fresh: bool) -> None:
+        """Owner, mode, attributes and times, in the order in which one does not undo the other."""
+        owner = self._options.owner or (status.st_uid, status.st_gid)
+        if not fresh or owner != self._own:
+            os.fchown(fd, *owner)
+        os.fchmod(fd, self._bits(status))
+        if os.listxattr(source_fd):
+            copy_xattrs(source_fd, fd, follow=True)
+        os.utime(fd, ns=self._times(status))
+
+    def _times(self, status: os.stat_result) -> tuple[int, int]:
+        timestamp = self._options.timestamp
+        return (status.st_atime_ns, status.st_mtime_ns) if timestamp is None else (timestamp, timestamp)
