@@ -15,6 +15,7 @@ from tests.kit.trees import listing, plant, tar_of
 from buildkit.core.errors import BuildkitError, Corrupt, FailedPrecondition, InvalidInput, NotFound
 from buildkit.fs import transfer
 from buildkit.fs.copy import CopyOptions, copy_tree
+from buildkit.fs.removal import remove
 
 
 def copy(base: Path, source: str, dest: str, **options) -> dict[str, str]:
@@ -214,8 +215,14 @@ def test_trees_too_deep_are_an_error_and_not_a_crash(base: Path) -> None:
         os.close(here)
         here = below
     os.close(here)
-    with pytest.raises(BuildkitError):
-        copy(base, "e", "/x")
+    try:
+        with pytest.raises(BuildkitError):
+            copy(base, "e", "/x")
+    finally:
+        for name in ("src", "dst"):  # too deep for the clean-up of tests as well
+            fd = os.open(base, os.O_RDONLY)
+            remove(name, fd)
+            os.close(fd)
 
 
 def decompress(stream):
