@@ -247,7 +247,7 @@ def test_archives_are_unpacked_whatever_their_compression(base: Path, kind: str)
     assert copy(base, "x.tar", "/to", unpack=decompress) == {"to": "d", "to/.wh.x": "", "to/in": "d", "to/in/file": "1"}
 
 
-@pytest.mark.parametrize("content", [b"", b"plain text", gzip.compress(b"no tar"), b"\x1f\x8b\x08broken"])
+@pytest.mark.parametrize("content", [b"", b"plain text", gzip.compress(b"no tar"), b"\x1f\x8b\x08broken"], ids=len)
 @pytest.mark.row("L126")
 def test_what_is_no_archive_is_copied(base: Path, content: bytes) -> None:
     (base / "src/x").write_bytes(content)
