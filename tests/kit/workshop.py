@@ -12,6 +12,7 @@ from buildkit.core.db import Database
 from buildkit.core.identity import new_id
 from buildkit.core.platform import Platform
 from buildkit.core.progress import LogUpdate, Update
+from buildkit.engine.results import RefResults
 from buildkit.executor.runc import RuncExecutor, Settings
 from buildkit.ops.load import NOTHING_SPECIAL, Rules, load
 from buildkit.ops.make import OpMaker
@@ -26,7 +27,6 @@ from buildkit.store.refs import Ref
 from buildkit.store.store import Store
 from buildkit.worker.leases import Leases
 from buildkit.worker.platforms import Platforms
-from buildkit.worker.results import RefResults
 from buildkit.worker.worker import Worker
 
 

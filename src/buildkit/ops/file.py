@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import BuildkitError, InvalidInput, SolveDetail
 from buildkit.fs.contenthash import Selector
-from buildkit.ops import file_actions, gojson
+from buildkit.ops import gojson
 from buildkit.ops.contents import content_digest
-from buildkit.ops.file_copy import copy
+from buildkit.ops.file_actions import act
 from buildkit.ops.file_key import distinct, file_key, selected_paths, selectors_of
 from buildkit.ops.load import Description, Result
 from buildkit.ops.owner import Owner, find_owner, named_inputs
@@ -177,20 +177,9 @@ class _Run:
             raise InvalidInput("invalid action type in file op")
         async with AsyncExitStack() as mounts:
             root = _open(mounts, str(await mounts.enter_async_context(draft.mounted())))
-            owner = None
-            if kind != "rm":
-                owner = await self._owner(getattr(action, kind), mounts)
-            if kind == "copy":
-                source = await self._mounted(action.secondaryInput, mounts)
-                await asyncio.to_thread(copy, source, root, action.copy, owner)
-            elif kind == "mkdir":
-                await asyncio.to_thread(file_actions.mkdir, root, action.mkdir, owner)
-            elif kind == "mkfile":
-                await asyncio.to_thread(file_actions.mkfile, root, action.mkfile, owner)
-            elif kind == "symlink":
-                await asyncio.to_thread(file_actions.symlink, root, action.symlink, owner)
-            else:
-                await asyncio.to_thread(file_actions.remove, root, action.rm)
+            owner = None if kind == "rm" else await self._owner(getattr(action, kind), mounts)
+            source = await self._mounted(action.secondaryInput, mounts) if kind == "copy" else -1
+            await asyncio.to_thread(act, root, action, owner, source)
 
     async def _begin(self, number: int, uses: Counter[int]) -> Draft:
         """A draft that begins as a tree: that tree's own, when nobody else wants it as it is."""

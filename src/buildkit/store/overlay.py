@@ -81,6 +81,8 @@ class OverlaySnapshotter:
                 base = part.upper if on_base else None
             # the kernel takes a directory once, and only its uppermost place counts
             stack = list(reversed(dict.fromkeys(reversed(stack))))
+            # overlayfs takes no directory twice; where one comes again, its upper place hides the lower one
+            stack = list(dict.fromkeys(reversed(stack)))[::-1]
             if not stack:
                 stack = [f"{name}:fs"]
             space = measure(directory)
