@@ -21,6 +21,7 @@ from buildkit.session.session import Session
 from buildkit.solver.job import Solver
 from buildkit.solver.keydb import DatabaseKeys
 from buildkit.solver.record import StepRecord, StepRecords
+from buildkit.source.local import Locals
 from buildkit.source.source import Asking, Sources
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
@@ -85,7 +86,7 @@ class Workshop:
             id="here",
             store=store,
             executor=self.executor,
-            sources=Sources(self.trees),
+            sources=Sources(self.trees, Locals(self.sessions, store)),
             sessions=self.sessions,
             leases=Leases(store),
             platforms=Platforms(),

@@ -19,7 +19,7 @@ from buildkit.core.errors import BuildkitError, FailedPrecondition, NotFound
 from buildkit.fs.filehash import Memory, hash_directory_header, hash_file
 from buildkit.fs.patterns import PatternMatcher, State
 from buildkit.fs.tree import open_beneath, walk
-from buildkit.fs.wildcard import has_wildcard, match
+from buildkit.fs.wildcard import clean, has_wildcard, match
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 255
@@ -113,7 +113,7 @@ class ContentTree:
 
     def digest(self, selector: Selector) -> Digest:
         """The digest of one selector; raises `NotFound` (``"/x": not found``) for a missing path without wildcards."""
-        path = posixpath.join("/", selector.path)
+        path = clean("/" + selector.path)
         if not selector.wildcard and not selector.include and not selector.exclude:
             return self._digest_path(_key_path(path), selector.follow_links)
         prefix, selected = self._select(path, selector)
@@ -293,7 +293,7 @@ class ContentTree:
 
     def _select(self, path: str, selector: Selector) -> tuple[str, list[_Selected]]:
         """What a wildcard or patterns select, in order, and the prefix to cut off the paths."""
-        bare_end = path.endswith("/") and path != "/"
+        whole = path == "/"
         wanted = _key_path(path)
         include = _matcher("includepatterns", selector.include)
         exclude = _matcher("excludepatterns", selector.exclude)
@@ -311,7 +311,7 @@ class ContentTree:
             shown = prefix + real.removeprefix(place)
             while above and not shown.startswith(above[-1].path + "/"):
                 above.pop()
-            if is_header and bare_end and shown == wanted:
+            if is_header and whole and shown == wanted:
                 continue
             parent = above[-1] if above else None
             item = _Selected(shown, real, found, is_header, parent is None and selector.follow_links)
