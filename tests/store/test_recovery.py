@@ -16,7 +16,7 @@ from buildkit.store.store import Store
 def boot(tmp_path, monkeypatch):
     """A boot id that tests can change."""
     path = tmp_path / "boot_id"
-    path.write_text("first-boot")
+    path.write_text("boot-1")
     monkeypatch.setattr(recovery, "_BOOT", path)
     return path
 
@@ -119,7 +119,7 @@ async def test_after_a_reboot_what_the_disk_may_not_have_is_dropped_or_checked(t
         store.content.path(bad).write_bytes(b"\0\0\0")
         store.content.path(settled).write_bytes(b"\0")
         os.utime(store.content.path(settled), (aged / 1e9, aged / 1e9))
-    boot.write_text("second-boot")
+    boot.write_text("boot-2")
     async with store_at(tmp_path) as store, store.lease() as lease:
         assert store.find_ref(old.id) and not store.find_ref(new.id)
         assert store.find_ref(ref.id, lease)

@@ -7,6 +7,7 @@ synced on the way; so after a reboot, what was committed in the last `UNSETTLED`
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from buildkit.core.db import Database
@@ -19,7 +20,8 @@ from buildkit.store.snapshot import Kind, Snapshotter
 
 UNSETTLED = 120
 """Seconds after which the kernel has written what it was given; it aims at 35."""
-_MARK = "open"
+_MARK = "state"
+_OPEN, _CLOSED = "open", "closed"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -67,28 +69,44 @@ def worker_id(root: Path) -> str:
 
 def recover(parts: Parts, places: Places) -> None:
     """Clean up if the last process was killed or the machine has booted since; mark the store as open."""
-    mark = parts.root / _MARK
-    boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
-    try:
-        before, state, *_ = (*mark.read_text().split(), "", "")
-    except FileNotFoundError:
-        before, state = boot, "closed"
+    boot = _boot_id()
+    before, state = _read_mark(parts.root) or (boot, _CLOSED)
     if before != boot:
         _drop_unsettled(parts)
-    if before != boot or state != "closed":
+    if before != boot or state != _CLOSED:
         places.recover()
         parts.snapshotter.recover()
         _drop_incomplete(parts)
         _drop_unnamed(parts)
-    mark.write_text(f"{boot} open\n")
+    _write_mark(parts.root, boot, _OPEN)
 
 
 def mark_clean(parts: Parts) -> None:
     """Say that nothing is left behind, in the place that `recover` looks at."""
-    mark = parts.root / _MARK
-    rough = mark.with_suffix(".new")
-    rough.write_text(mark.read_text().replace("open", "closed"))
-    rough.rename(mark)
+    _write_mark(parts.root, _boot_id(), _CLOSED)
+
+
+def _boot_id() -> str:
+    return _BOOT.read_text().strip() if _BOOT.exists() else "-"
+
+
+def _read_mark(root: Path) -> tuple[str, str] | None:
+    try:
+        boot, state = (root / _MARK).read_text().split()
+        return boot, state
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return "", _OPEN
+
+
+def _write_mark(root: Path, boot: str, state: str) -> None:
+    # written over in place: ext4 waits for the disk when a file is truncated or replaced
+    fd = os.open(root / _MARK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.pwrite(fd, f"{boot} {state:<6}\n".encode(), 0)
+    finally:
+        os.close(fd)
 
 
 def _drop_unsettled(parts: Parts) -> None:
