@@ -214,6 +214,14 @@ def test_cache_metrics_count_hits_and_misses(client, capsys):
     }
 
 
+def test_cache_metrics_go_to_a_private_file_too(client, tmp_path):
+    for _ in range(2):
+        assert main([*BUILD, "--debug-json-cache-metrics", "counts"]) == 0
+    miss, counts = (tmp_path / "counts").read_text().splitlines()
+    assert miss == "cache miss: step" and json.loads(counts)["miss"] == 1
+    assert (tmp_path / "counts").stat().st_mode & 0o777 == 0o600
+
+
 class Stdin:
     def __init__(self, content):
         self.buffer = __import__("io").BytesIO(content)

@@ -164,7 +164,9 @@ def _metrics_file(name: str, files: ExitStack) -> TextIO | None:
         return sys.stdout if name == "stdout" else sys.stderr
     if not name:
         return None
-    return files.enter_context(os.fdopen(files.enter_context(_open_private(name, os.O_TRUNC)).fileno(), "w"))
+    import io
+
+    return files.enter_context(io.TextIOWrapper(_open_private(name, os.O_TRUNC), encoding="utf-8"))
 
 
 class CacheMetrics:
