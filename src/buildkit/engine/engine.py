@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,14 +75,15 @@ async def open_engine(
         try:
             store = Store.open(config.root, db, snapshotter=config.snapshotter)
             try:
-                yield _assemble(config, db, store)
+                with closing(RuncExecutor(config.root / "executor")) as executor:
+                    yield _assemble(config, db, store, executor)
             finally:
                 await store.close()
         finally:
             db.close()
 
 
-def _assemble(config: EngineConfig, db: Database, store: Store) -> Engine:
+def _assemble(config: EngineConfig, db: Database, store: Store, executor: RuncExecutor) -> Engine:
     sessions = Sessions()
     registry = Registry(config.registries)
     images = Images(registry, sessions, store)
@@ -90,7 +91,7 @@ def _assemble(config: EngineConfig, db: Database, store: Store) -> Engine:
     worker = Worker(
         id=worker_id(config.root),
         store=store,
-        executor=RuncExecutor(config.root / "executor"),
+        executor=executor,
         sources=Sources(images, Locals(sessions, store, FileMemory(db))),
         sessions=sessions,
         leases=Leases(store),
