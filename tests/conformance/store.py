@@ -331,6 +331,20 @@ class StoreConformance:
             assert layer.diff_id == image.layers[0].diff_id
             assert layer.descriptor.media_type.endswith("+zstd")
 
+    @pytest.mark.parametrize("spoil", [lambda blob: blob[:-9], lambda blob: blob[:40] + b"\0" * 9 + blob[49:]])
+    async def test_a_damaged_layer_is_named_and_leaves_nothing(self, store, spoil):
+        image = FakeImage(store, [tar_of(a="1" * 5000, b="23" * 5000)])
+        bad = spoil(next(iter(image.blobs.values())))
+        image.blobs = {sha256(bad): bad}
+        async with store.lease() as lease:
+            ref = image.load(lease)
+            with pytest.raises(Corrupt, match=sha256(bad)):
+                await store.mounts(ref, lease)
+            with pytest.raises(Corrupt, match=sha256(bad)):
+                await store.layers(ref, Compression("zstd", force=True), lease)
+        assert list(store._parts.snapshotter.walk()) == []
+        assert list((store.content.root / "ingest").iterdir()) == []
+
     async def test_times_of_image_layers_are_left_alone(self, store):
         image = FakeImage(store, [tar_of(a="1")])
         async with store.lease() as lease:

@@ -18,9 +18,9 @@ from buildkit.exporter.epoch import format_rfc3339
 from buildkit.exporter.exporter import Exporting
 from buildkit.fs.tarread import Readable
 from buildkit.fs.tarwrite import padding
+from buildkit.oci.compress import compressor, decompress
 from buildkit.oci.spec import OCI_LAYER, Descriptor, parse_config
 from buildkit.store.blobs import Compression
-from buildkit.store.codec import compressor, decompress
 from buildkit.store.refs import Layer
 
 _BLOCK = 512

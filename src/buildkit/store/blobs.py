@@ -152,26 +152,29 @@ class Blobs:
 
     def _recompress(self, blob: LayerBlob, compression: Compression, lease: Lease) -> LayerBlob:
         """The same tar under another compression."""
-        from buildkit.store.codec import decompress
+        from buildkit.oci.compress import decompress
 
         with self._parts.content.open(blob.descriptor.digest) as source, _Sink(self._parts, compression, lease) as sink:
             stream = decompress(source)
-            while block := stream.read(BLOCK):
-                sink.write(block)
-            return sink.finish(blob.times, blob.diff_id)
+            try:
+                while block := stream.read(BLOCK):
+                    sink.write(block)
+                return sink.finish(blob.times, blob.diff_id)
+            except Corrupt as error:
+                raise error.prefixed(f"layer {blob.descriptor.digest}: ") from None
 
 
 class _Sink:
     """Takes a tar, gives its blob: digests it, compresses it, digests that, and stores it under ``lease``."""
 
     def __init__(self, parts: Parts, compression: Compression, lease: Lease) -> None:
-        from buildkit.store.codec import compressor
+        from buildkit.oci.compress import compressor
 
         self._lease = lease
         self._kind = compression.kind
         self._tar = hashlib.sha256()
-        self._ingest = parts.content.ingest()
         self._compressor = None if self._kind == "uncompressed" else compressor(self._kind, compression.level)
+        self._ingest = parts.content.ingest()
 
     def write(self, block: bytes) -> None:
         """Take the next bytes of the tar."""

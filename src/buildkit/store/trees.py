@@ -203,7 +203,7 @@ class Trees:
 
     def _extract(self, record: Record, below: str, descriptor: Descriptor, key: str) -> None:
         from buildkit.fs.extract import apply_layer
-        from buildkit.store.codec import decompress
+        from buildkit.oci.compress import decompress
 
         snapshotter = self._parts.snapshotter
         with self._parts.content.open(descriptor.digest) as source:
