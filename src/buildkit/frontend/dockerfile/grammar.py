@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypedDict
 
-from buildkit.frontend.dockerfile import rules
+from buildkit.frontend.dockerfile import commandgrammar, rules
+from buildkit.frontend.dockerfile.arguments import basics, no_flags, one_argument, some_arguments
 from buildkit.frontend.dockerfile.flags import Flags
 from buildkit.frontend.dockerfile.gotext import (
     equal_fold,
     lower,
-    parse_duration,
-    parse_int,
     quote,
     trim_space,
     upper,
@@ -22,25 +20,17 @@ from buildkit.frontend.dockerfile.instructions import (
     Add,
     Arg,
     ArgDefinition,
-    Cmd,
     Command,
-    CommandLine,
     Copy,
-    Entrypoint,
     Env,
     Expose,
     From,
-    Healthcheck,
-    HealthcheckInstruction,
     InlineFile,
     KeyValue,
     Label,
     Maintainer,
     Onbuild,
     Program,
-    Run,
-    Shell,
-    ShellFile,
     Stage,
     Stopsignal,
     User,
@@ -48,23 +38,12 @@ from buildkit.frontend.dockerfile.instructions import (
     Workdir,
 )
 from buildkit.frontend.dockerfile.linter import Linter
-from buildkit.frontend.dockerfile.location import DockerfileError, Location
-from buildkit.frontend.dockerfile.mount import parse_device, source_stage_of
+from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.parser import Dockerfile, Node
 from buildkit.frontend.dockerfile.suggest import suggestion
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*\Z")
 _ONBUILD = re.compile(r"[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*", re.IGNORECASE | re.ASCII)
-_NETWORKS = frozenset(("default", "none", "host"))
-_SECURITIES = frozenset(("sandbox", "insecure"))
-_MILLISECOND = 1_000_000
-
-
-class _Basics(TypedDict):
-    keyword: str
-    text: str
-    location: Location
-    comments: tuple[str, ...]
 
 
 def parse_program(dockerfile: Dockerfile, linter: Linter) -> Program:
@@ -99,34 +78,9 @@ def parse_instruction(node: Node, linter: Linter) -> Command | From:
         raise error.at(node.location) from None
 
 
-def _basics(node: Node) -> _Basics:
-    return {
-        "keyword": node.keyword,
-        "text": trim_space(node.original),
-        "location": node.location,
-        "comments": node.comments,
-    }
-
-
-def _one_argument(node: Node) -> str:
-    if len(node.arguments) != 1:
-        raise DockerfileError(f"{upper(node.keyword)} requires exactly one argument")
-    return node.arguments[0]
-
-
-def _some_arguments(node: Node) -> tuple[str, ...]:
-    if not node.arguments:
-        raise DockerfileError(f"{upper(node.keyword)} requires at least one argument")
-    return node.arguments
-
-
-def _no_flags(node: Node) -> None:
-    Flags(node.flags)
-
-
 def _pairs(node: Node) -> tuple[KeyValue, ...]:
-    _no_flags(node)
-    words = _some_arguments(node)
+    no_flags(node)
+    words = some_arguments(node)
     pairs: list[KeyValue] = []
     for key, value, separator in zip(words[::3], words[1::3], words[2::3], strict=True):
         if not key:
@@ -136,18 +90,18 @@ def _pairs(node: Node) -> tuple[KeyValue, ...]:
 
 
 def _env(node: Node, linter: Linter) -> Env:
-    return Env(_pairs(node), **_basics(node))
+    return Env(_pairs(node), **basics(node))
 
 
 def _label(node: Node, linter: Linter) -> Label:
-    return Label(_pairs(node), **_basics(node))
+    return Label(_pairs(node), **basics(node))
 
 
 def _maintainer(node: Node, linter: Linter) -> Maintainer:
     linter.run(rules.MAINTAINER_DEPRECATED, node.location, rules.maintainer_deprecated())
-    name = _one_argument(node)
-    _no_flags(node)
-    return Maintainer(name, **_basics(node))
+    name = one_argument(node)
+    no_flags(node)
+    return Maintainer(name, **basics(node))
 
 
 def _add(node: Node, linter: Linter) -> Add:
@@ -170,7 +124,7 @@ def _add(node: Node, linter: Linter) -> Add:
         excludes=flags.texts("exclude"),
         keep_git_dir=flags.switch("keep-git-dir"),
         unpack=flags.switch("unpack"),
-        **_basics(node),
+        **basics(node),
     )
 
 
@@ -188,7 +142,7 @@ def _copy(node: Node, linter: Linter) -> Copy:
         link=flags.switch("link") or False,
         excludes=flags.texts("exclude"),
         parents=flags.switch("parents") or False,
-        **_basics(node),
+        **basics(node),
     )
 
 
@@ -227,7 +181,7 @@ def _from(node: Node, linter: Linter) -> From:
     description = _description(node.comments, name)
     if name:
         _check_description("FROM", [name], node, linter)
-    return From(words[0], name, flags.text("platform"), description, **_basics(node))
+    return From(words[0], name, flags.text("platform"), description, **basics(node))
 
 
 def _same_casing(from_word: str, as_word: str) -> bool:
@@ -253,7 +207,7 @@ def _stage_name(words: tuple[str, ...]) -> str:
 def _onbuild(node: Node, linter: Linter) -> Onbuild:
     if node.trigger is None:
         raise DockerfileError("ONBUILD requires at least one argument")
-    _no_flags(node)
+    no_flags(node)
     keyword = upper(trim_space(node.trigger.keyword))
     if keyword == "ONBUILD":
         raise DockerfileError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
@@ -263,147 +217,49 @@ def _onbuild(node: Node, linter: Linter) -> Onbuild:
     pieces = [node.original[match.end() :] if match else node.original]
     for heredoc in node.heredocs:
         pieces += ("\n", heredoc.content, heredoc.name)
-    return Onbuild("".join(pieces), **_basics(node))
+    return Onbuild("".join(pieces), **basics(node))
 
 
 def _workdir(node: Node, linter: Linter) -> Workdir:
-    path = _one_argument(node)
-    _no_flags(node)
-    return Workdir(path, **_basics(node))
+    path = one_argument(node)
+    no_flags(node)
+    return Workdir(path, **basics(node))
 
 
 def _user(node: Node, linter: Linter) -> User:
-    user = _one_argument(node)
-    _no_flags(node)
-    return User(user, **_basics(node))
+    user = one_argument(node)
+    no_flags(node)
+    return User(user, **basics(node))
 
 
 def _stopsignal(node: Node, linter: Linter) -> Stopsignal:
-    return Stopsignal(_one_argument(node), **_basics(node))
-
-
-def _command_line(node: Node) -> CommandLine:
-    files = tuple(ShellFile(h.name, h.content, h.chomp) for h in node.heredocs)
-    return CommandLine(_shell_arguments(node.arguments, node.json), not node.json, files)
-
-
-def _shell_arguments(words: tuple[str, ...], json: bool) -> tuple[str, ...]:
-    return words if json or not words else (" ".join(words),)
-
-
-def _run(node: Node, linter: Linter) -> Run:
-    flags = Flags(node.flags, texts=("network", "security"), lists=("device", "mount"))
-    command = _command_line(node)
-    devices = tuple(map(parse_device, flags.texts("device")))
-    stages = tuple(map(source_stage_of, flags.texts("mount")))
-    network, security = flags.text("network", "default"), flags.text("security", "sandbox")
-    if network not in _NETWORKS:
-        raise DockerfileError(f"invalid network mode {quote(network)}")
-    if security not in _SECURITIES:
-        raise DockerfileError(f"security {quote(security)} is not valid")
-    return Run(
-        command,
-        mounts=flags.texts("mount"),
-        mount_stages=stages,
-        devices=devices,
-        network=network,
-        security=security,
-        flags=flags.used,
-        **_basics(node),
-    )
-
-
-def _cmd(node: Node, linter: Linter) -> Cmd:
-    _no_flags(node)
-    return Cmd(_command_line(node), **_basics(node))
-
-
-def _entrypoint(node: Node, linter: Linter) -> Entrypoint:
-    _no_flags(node)
-    return Entrypoint(_command_line(node), **_basics(node))
-
-
-def _healthcheck(node: Node, linter: Linter) -> HealthcheckInstruction:
-    kind, *rest = _some_arguments(node)
-    kind = upper(kind)
-    if kind == "NONE":
-        if rest:
-            raise DockerfileError("HEALTHCHECK NONE takes no arguments")
-        return HealthcheckInstruction(Healthcheck((kind,)), **_basics(node))
-    flags = Flags(node.flags, texts=("interval", "timeout", "start-period", "start-interval", "retries"))
-    if kind != "CMD":
-        raise DockerfileError(f"Unknown type {_go_string(kind)} in HEALTHCHECK (try CMD)")
-    command = _shell_arguments(tuple(rest), node.json)
-    if not command:
-        raise DockerfileError("Missing command after HEALTHCHECK CMD")
-    check = Healthcheck(
-        ("CMD" if node.json else "CMD-SHELL", *command),
-        interval=_interval(flags, "interval"),
-        timeout=_interval(flags, "timeout"),
-        start_period=_interval(flags, "start-period"),
-        start_interval=_interval(flags, "start-interval"),
-        retries=_retries(flags),
-    )
-    return HealthcheckInstruction(check, **_basics(node))
-
-
-def _go_string(text: str) -> str:
-    """``%#v`` of a string."""
-    return f"`{text}`" if '"' in text and "`" not in text and text.isprintable() else quote(text)
-
-
-def _interval(flags: Flags, name: str) -> int:
-    try:
-        value = parse_duration(text) if (text := flags.text(name)) else 0
-    except ValueError as error:
-        raise DockerfileError(str(error)) from None
-    if value and value < _MILLISECOND:
-        raise DockerfileError(f'Interval "{name}" cannot be less than 1ms')
-    return value
-
-
-def _retries(flags: Flags) -> int:
-    try:
-        value = parse_int(text, 32) if (text := flags.text("retries")) else 0
-    except ValueError as error:
-        raise DockerfileError(str(error)) from None
-    if value < 0:
-        raise DockerfileError(f"--retries cannot be negative ({value})")
-    return value
+    return Stopsignal(one_argument(node), **basics(node))
 
 
 def _expose(node: Node, linter: Linter) -> Expose:
-    ports = _some_arguments(node)
-    _no_flags(node)
-    return Expose(tuple(sorted(ports, key=lambda port: port.encode("utf-8", "surrogateescape"))), **_basics(node))
+    ports = some_arguments(node)
+    no_flags(node)
+    return Expose(tuple(sorted(ports, key=lambda port: port.encode("utf-8", "surrogateescape"))), **basics(node))
 
 
 def _volume(node: Node, linter: Linter) -> Volume:
-    words = _some_arguments(node)
-    _no_flags(node)
+    words = some_arguments(node)
+    no_flags(node)
     paths = tuple(map(trim_space, words))
     if "" in paths:
         raise DockerfileError("VOLUME specified can not be an empty string")
-    return Volume(paths, **_basics(node))
+    return Volume(paths, **basics(node))
 
 
 def _arg(node: Node, linter: Linter) -> Arg:
     definitions: list[ArgDefinition] = []
-    for word in _some_arguments(node):
+    for word in some_arguments(node):
         key, equals, value = word.partition("=")
         if equals and not key:
             raise DockerfileError("ARG names can not be blank")
         definitions.append(ArgDefinition(key, value if equals else None, _description(node.comments, key)))
     _check_description("ARG", [definition.key for definition in definitions], node, linter)
-    return Arg(tuple(definitions), **_basics(node))
-
-
-def _shell(node: Node, linter: Linter) -> Shell:
-    _no_flags(node)
-    words = _some_arguments(node)
-    if not node.json:
-        raise DockerfileError("SHELL requires the arguments to be in JSON form")
-    return Shell(words, **_basics(node))
+    return Arg(tuple(definitions), **basics(node))
 
 
 def _description(comments: tuple[str, ...], name: str) -> str:
@@ -425,18 +281,18 @@ def _check_description(keyword: str, names: list[str], node: Node, linter: Linte
 _KEYWORDS: dict[str, Callable[[Node, Linter], Command | From]] = {
     "add": _add,
     "arg": _arg,
-    "cmd": _cmd,
+    "cmd": commandgrammar.parse_cmd,
     "copy": _copy,
-    "entrypoint": _entrypoint,
+    "entrypoint": commandgrammar.parse_entrypoint,
     "env": _env,
     "expose": _expose,
     "from": _from,
-    "healthcheck": _healthcheck,
+    "healthcheck": commandgrammar.parse_healthcheck,
     "label": _label,
     "maintainer": _maintainer,
     "onbuild": _onbuild,
-    "run": _run,
-    "shell": _shell,
+    "run": commandgrammar.parse_run,
+    "shell": commandgrammar.parse_shell,
     "stopsignal": _stopsignal,
     "user": _user,
     "volume": _volume,
