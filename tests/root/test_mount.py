@@ -64,12 +64,11 @@ def test_names_too_long_even_when_relative_are_refused(tmp_path: Path, monkeypat
 def test_an_opened_overlay_is_written_through_a_descriptor_and_is_in_no_table(tmp_path, monkeypatch, fallback) -> None:
     if fallback:
         monkeypatch.setattr(overlay, "has_mount_api", lambda: False)
-    before = Path("/proc/self/mountinfo").read_text()
     with opened(writable(tmp_path, layers(tmp_path, 3))) as fd:
         assert sorted(os.listdir(fd)) == ["0", "1", "2"]
         os.mkdir("made", dir_fd=fd)
         os.unlink("1", dir_fd=fd)
-        assert Path("/proc/self/mountinfo").read_text() == before
+        assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
         assert sorted(os.listdir(fd)) == ["0", "2", "made"]
     assert (tmp_path / "upper" / "made").is_dir()
 
