@@ -7,18 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 ALLOWED = (Path(__file__).parent / "allowed_imports.txt").read_text().split()
-STANDARD = {"__future__", "dataclasses", "typing", "contextlib", "collections.abc"}
+STANDARD = {"__future__", "msgspec", "typing", "contextlib", "collections.abc"}
 SOURCE = Path(__file__).parents[2] / "src"
 
 
 def imported(statement):
     """The modules that a fresh interpreter has after a statement and had not before."""
-    program = f"import sys; before = set(sys.modules)\n{statement}\nprint('\\n'.join(set(sys.modules) - before))"
+    start = "import sys; before = set(sys.modules); sys.modules['typing_extensions'] = None"
+    program = f"{start}\n{statement}\nprint('\\n'.join(set(sys.modules) - before))"
     run = [sys.executable, "-S", "-c", program]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{Path(msgspec.__file__).parents[1]}"}
     return set(subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout.split())
 
 

@@ -7,13 +7,13 @@ import io
 import os
 import tarfile
 import zlib
-from dataclasses import replace
 
 import pytest
 from tests.kit.stores import FakeImage, commit, files_of, tar_of
 
 from buildkit.core.digest import sha256
 from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unauthenticated, Unsupported
+from buildkit.core.values import replace
 from buildkit.store.blobs import Compression
 from buildkit.store.times import DETERMINISTIC, NEUTRAL, TimePolicy
 

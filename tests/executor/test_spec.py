@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.values import replace
 from buildkit.executor import seccomp
 from buildkit.executor.executor import Process, Resources, Ulimit
 from buildkit.executor.network import choose_mode, namespace_path

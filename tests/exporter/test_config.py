@@ -31,11 +31,11 @@ def config(*history, **more):
     return json.dumps({"os": "linux", "architecture": "amd64", "history": list(history), **more}).encode()
 
 
-def patched(content, made, times=Times(), **more):  # noqa: B008
+def patched(content, made, times=Times(), **more):
     return json.loads(patch_config(content, made, times, **more))
 
 
-def stamps(content, made, times=Times(), **more):  # noqa: B008
+def stamps(content, made, times=Times(), **more):
     return [entry.get("created") for entry in patched(content, made, times, **more)["history"]]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from buildkit.api import ops_pb2 as pb
@@ -12,6 +11,7 @@ from buildkit.core.digest import sha256_text
 from buildkit.core.errors import NotFound
 from buildkit.core.platform import Platform
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass, field
 from buildkit.frontend.frontend import (
     Bridge,
     CacheImport,

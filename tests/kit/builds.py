@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from buildkit.core.db import Database
 from buildkit.core.errors import NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream, Update
+from buildkit.core.values import dataclass
 from buildkit.llb.state import State
 from buildkit.oci.registry import Registry
 from buildkit.ops.load import load

@@ -8,7 +8,6 @@ import json
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from tests.kit.stores import commit, store_at
 
 from buildkit.core.progress import Reporter, StatusUpdate, VertexUpdate
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass, field
 from buildkit.exporter.exporter import Exported, Exporting
 from buildkit.exporter.exporters import open_exporter
 from buildkit.session.outputs import Destination, Destinations

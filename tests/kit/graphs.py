@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from buildkit.core.digest import sha256_text
 from buildkit.core.errors import NotFound
+from buildkit.core.values import dataclass, field
 from buildkit.solver.graph import CacheInput, CacheMap, Edge, Step, Vertex, VertexOptions
 from buildkit.solver.job import Solver
 from buildkit.solver.keys import MemoryKeys

@@ -8,11 +8,11 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildkit.core.digest import sha256
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass
 from buildkit.oci import spec
 from buildkit.oci.layout import Layout
 from buildkit.oci.spec import Descriptor, Index, Manifest

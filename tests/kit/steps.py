@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from buildkit.core.progress import Reporter, StatusUpdate, Update, VertexUpdate
+from buildkit.core.values import dataclass, field
 from buildkit.session.session import Session
 
 

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.kit.rootfs import PATH, busybox_root
 
 from buildkit.core.errors import ExitError, FailedPrecondition, NotFound
+from buildkit.core.values import replace
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
 from buildkit.executor.runc import RuncExecutor, Settings
 from buildkit.fs.mount import Mount, overlay_of

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from tests.kit.images import AMD64, make_image, make_index
@@ -9,6 +8,7 @@ from tests.kit.images import AMD64, make_image, make_index
 from buildkit.core.digest import sha256, sha256_text
 from buildkit.core.errors import BuildkitError, Corrupt, FailedPrecondition, NotFound
 from buildkit.core.platform import Platform
+from buildkit.core.values import replace
 from buildkit.oci import spec
 from buildkit.oci.spec import Descriptor
 from buildkit.source.manifest import layers_key, manifest_key, parse_time, pull_image

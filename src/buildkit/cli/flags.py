@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass, field
 
 _YES = ("1", "t", "T", "TRUE", "true", "True")
 _NO = ("0", "f", "F", "FALSE", "false", "False")

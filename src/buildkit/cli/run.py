@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from buildkit.cli.display.modes import follow, open_display
@@ -19,6 +18,7 @@ from buildkit.client.options import Client, SolveOptions, SolveResponse
 from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Update, VertexUpdate
+from buildkit.core.values import replace
 
 if TYPE_CHECKING:
     from buildkit.cli.display.modes import Display

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from buildkit.cli.flags import BadUsage, Flag, Parsed
 from buildkit.cli.output import make_output, parse_output
 from buildkit.client.options import OutputOptions
+from buildkit.core.values import replace
 
 FLAGS = (
     Flag("file", "Dockerfile to build (default PATH/Dockerfile)", short="f", metavar="FILE"),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from buildkit.cli.flags import BadUsage
 from buildkit.core.errors import Unsupported
+from buildkit.core.values import dataclass, field
 
 Render = Callable[[Any], str]
 

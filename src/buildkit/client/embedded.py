@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildkit.client.options import (
@@ -18,6 +17,7 @@ from buildkit.client.options import (
 from buildkit.core.errors import Unsupported
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream, Update
+from buildkit.core.values import dataclass
 from buildkit.engine.engine import Engine, EngineConfig, open_engine
 from buildkit.llb.definition import Definition
 from buildkit.session.auth import DockerKeys

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from buildkit.core.values import dataclass, field
 
 if TYPE_CHECKING:
     from buildkit.core.progress import Update

@@ -6,8 +6,9 @@ kept as they are. `buildkit.rpc.status` alone turns these classes into gRPC code
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from buildkit.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

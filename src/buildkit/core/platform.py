@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform as host
 import re
-from dataclasses import dataclass, replace
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass, replace
 
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _OS = {"macos": "darwin"}

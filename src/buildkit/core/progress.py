@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from buildkit.core.errors import SourceDetail
+from buildkit.core.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildkit.core.db import Database
 from buildkit.core.platform import Platform
 from buildkit.core.progress import Stream
+from buildkit.core.values import dataclass, field
 from buildkit.engine.lock import root_lock
 from buildkit.engine.results import RefResults
 from buildkit.executor.runc import RuncExecutor

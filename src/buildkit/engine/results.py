@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from buildkit.core.errors import NotFound
+from buildkit.core.values import dataclass
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
 

@@ -6,12 +6,12 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.values import dataclass
 from buildkit.executor.executor import Attachment, Container, Secret, Source
 from buildkit.executor.stubs import missing_places, remove_stubs
 from buildkit.executor.user import Identity, read_account_file, resolve_user

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from buildkit.core.values import dataclass, field
 from buildkit.fs.mount import Mount
 
 

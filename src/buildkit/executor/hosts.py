@@ -6,10 +6,10 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")

@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from buildkit.core.aio import Shared
 from buildkit.core.errors import AlreadyExists, ExitError, FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass, field
 from buildkit.executor.bundle import Bundle
 from buildkit.executor.child import Child
 from buildkit.executor.enclosure import Enclosure

@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildkit.core.errors import FailedPrecondition
 from buildkit.core.platform import host_platform
+from buildkit.core.values import dataclass
 from buildkit.executor import seccomp, tiny
 from buildkit.executor.executor import Process
 from buildkit.executor.spec import Place, make_spec

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildkit.core.digest import sha256
+from buildkit.core.values import dataclass
 
 _ALWAYS = """
     accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown chown32

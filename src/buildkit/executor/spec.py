@@ -7,10 +7,10 @@ import fcntl
 import os
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 from buildkit.executor.executor import DEFAULT_HOSTNAME, Process, Resources, Ulimit
 from buildkit.executor.user import Identity
 

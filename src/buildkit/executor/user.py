@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 
 _MAX_FILE = 10 << 20
 _MAX_ID = (1 << 32) - 1

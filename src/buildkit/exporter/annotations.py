@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform, format_platform, parse_platform
+from buildkit.core.values import dataclass, field
 
 _KEY = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_/-]+)\])?\.(\S+)")
 _KINDS = ("index", "index-descriptor", "manifest", "manifest-descriptor")

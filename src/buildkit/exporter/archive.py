@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from time import time_ns
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,6 +12,7 @@ from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest, algorithm, hex_of
 from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass, replace
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
 from buildkit.exporter.commit import Image, commit_image, names_of, response_of
 from buildkit.exporter.epoch import choose_epoch, format_rfc3339

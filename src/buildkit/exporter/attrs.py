@@ -6,9 +6,9 @@ Error texts are BuildKit's, with the tail that Go's ``strconv`` adds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.values import dataclass, field
 from buildkit.exporter.annotations import AnnotationRules, parse_annotations
 from buildkit.exporter.epoch import Epoch, parse_seconds
 from buildkit.store.blobs import Compression

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.core.result import Attestation, Result
+from buildkit.core.values import dataclass, replace
 from buildkit.exporter.annotations import AnnotationRules, Annotations, parse_annotations
 from buildkit.exporter.attrs import ImageAttrs, check_types
 from buildkit.exporter.config import LayerFacts, Times, default_config, patch_config

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform, host_platform
+from buildkit.core.values import dataclass, replace
 from buildkit.exporter.epoch import Epoch, format_rfc3339, parse_rfc3339
 from buildkit.oci.spec import encode
 

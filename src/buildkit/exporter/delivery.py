@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass, field
 from buildkit.fs.removal import remove
 from buildkit.fs.tree import Entry, open_beneath, walk
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 
 METADATA_KEY = "source.date.epoch"
 """Where a frontend leaves the epoch that the user gave it; a platform's own under ``<key>/<platform>``."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, field
 from time import time_ns
 from typing import TYPE_CHECKING, Protocol
 
 from buildkit.core.errors import FailedPrecondition
+from buildkit.core.values import dataclass, field
 from buildkit.store.times import REAL, TimePolicy
 
 if TYPE_CHECKING:

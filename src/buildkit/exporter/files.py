@@ -7,13 +7,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 from typing import BinaryIO
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass
 from buildkit.exporter.attrs import as_bool
 from buildkit.exporter.delivery import Delivery, check_deletable
 from buildkit.exporter.epoch import Epoch, choose_epoch

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass, replace
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
 from buildkit.exporter.commit import Image, commit_image, names_of, response_of
 from buildkit.exporter.exporter import Exported, Exporting

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from buildkit.core.digest import sha256
+from buildkit.core.values import dataclass, replace
 from buildkit.exporter.annotations import Annotations
 from buildkit.oci.spec import (
     DOCKER_CONFIG,

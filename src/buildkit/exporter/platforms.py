@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform, format_platform, host_platform, normalize
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass
 
 R = TypeVar("R")
 

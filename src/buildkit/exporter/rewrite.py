@@ -10,10 +10,10 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import Corrupt
+from buildkit.core.values import replace
 from buildkit.exporter.epoch import format_rfc3339
 from buildkit.exporter.exporter import Exporting
 from buildkit.fs.tarread import Readable

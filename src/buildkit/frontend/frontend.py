@@ -7,13 +7,13 @@ in this process, in an image behind the gateway, or in a client.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError, Range
 from buildkit.core.platform import Platform
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass, field
 from buildkit.llb.definition import Definition, SourceFile
 
 Ref: TypeAlias = object

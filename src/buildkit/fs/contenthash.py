@@ -11,11 +11,11 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from buildkit.core import digest as digests
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError, FailedPrecondition, NotFound
+from buildkit.core.values import dataclass
 from buildkit.fs.filehash import Memory, hash_directory_header, hash_file
 from buildkit.fs.patterns import PatternMatcher, State
 from buildkit.fs.tree import open_beneath, walk

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.core.values import dataclass
 from buildkit.fs.modes import ModeChange, parse_mode
 from buildkit.fs.patterns import State
 from buildkit.fs.places import (

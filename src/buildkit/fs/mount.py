@@ -6,10 +6,10 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from tempfile import mkdtemp
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition, PermissionDenied, Unsupported
+from buildkit.core.values import dataclass
 from buildkit.fs import overlay, syscalls
 
 _FLAGS = {

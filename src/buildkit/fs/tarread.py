@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildkit.core.errors import Corrupt, Unsupported
+from buildkit.core.values import dataclass, field
 from buildkit.fs.tarwrite import XATTR_PREFIX
 
 _READ = 1 << 20

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, replace
 from buildkit.llb.metadata import CUSTOM_NAME, NO_METADATA, LinuxResources, OpMetadata, ProgressGroup
 
 if TYPE_CHECKING:

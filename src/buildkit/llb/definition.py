@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput, Range
+from buildkit.core.values import dataclass, field
 from buildkit.llb import wire
 from buildkit.llb.metadata import OpMetadata
 

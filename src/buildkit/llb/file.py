@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass, replace
 from buildkit.llb import caps
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.paths import clean, join

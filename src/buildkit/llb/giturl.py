@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass, field
 from buildkit.llb.gourl import GoUrl, lenient_query, parse_query, parse_url
 from buildkit.llb.paths import clean
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*\Z")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
+from buildkit.core.values import replace
 from buildkit.llb.definition import Definition, Location
 from buildkit.llb.metadata import OpMetadata
 from buildkit.llb.state import State

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from buildkit.core.values import dataclass, field, replace
 from buildkit.llb import wire
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from buildkit.core.values import dataclass
 from buildkit.llb.settings import Filesystem
 
 Sharing = Literal["shared", "private", "locked"]

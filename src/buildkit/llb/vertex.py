@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import Internal
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass
 from buildkit.llb import wire
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.metadata import NO_METADATA, OpMetadata

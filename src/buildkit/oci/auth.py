@@ -11,10 +11,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildkit.core.errors import InvalidInput, Unavailable
+from buildkit.core.values import dataclass, field
 
 HUB_KEY = "https://index.docker.io/v1/"
 """The key of Docker Hub in config files, whatever its registry is called."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 
 HUB = "docker.io"
 HUB_REGISTRY = "registry-1.docker.io"

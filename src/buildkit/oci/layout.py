@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from buildkit.core.digest import Digest, algorithm, hex_of, parse_digest, sha256
 from buildkit.core.errors import Corrupt, InvalidInput, NotFound
 from buildkit.core.identity import new_id
+from buildkit.core.values import replace
 from buildkit.oci import spec
 from buildkit.oci.spec import Descriptor, Index
 

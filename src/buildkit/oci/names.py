@@ -6,10 +6,10 @@ Grammar and error texts are those of the distribution project's ``reference`` pa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass, replace
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"

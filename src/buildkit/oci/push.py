@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import BinaryIO, Protocol
 from urllib.parse import quote, urljoin, urlsplit
@@ -13,6 +12,7 @@ from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput, Unauthenticated
 from buildkit.core.progress import Reporter
+from buildkit.core.values import dataclass, field, replace
 from buildkit.oci import spec
 from buildkit.oci.hosts import Endpoint, endpoints
 from buildkit.oci.names import Reference

@@ -9,7 +9,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import BinaryIO, TypeVar
 from urllib.parse import quote
 
@@ -23,6 +22,7 @@ from buildkit.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from buildkit.core.values import replace
 from buildkit.oci import spec
 from buildkit.oci.hosts import Endpoint, HostConfig, endpoints
 from buildkit.oci.names import Reference

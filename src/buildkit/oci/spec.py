@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from buildkit.core.digest import Digest, parse_digest
 from buildkit.core.errors import BuildkitError, Corrupt
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, field
 
 Json: TypeAlias = Any
 """A parsed JSON value."""

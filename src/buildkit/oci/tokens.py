@@ -7,12 +7,12 @@ import base64
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
 from buildkit.core.errors import BuildkitError, PermissionDenied, Unauthenticated, Unavailable
+from buildkit.core.values import dataclass, field
 from buildkit.oci.auth import ANONYMOUS, Challenge, Credentials, parse_challenges
 from buildkit.oci.hosts import Endpoint
 from buildkit.oci.transport import Request, Response, Transport

@@ -9,12 +9,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import buildkit
 from buildkit.core.errors import Corrupt, InvalidInput, Unavailable
+from buildkit.core.values import dataclass, field, replace
 from buildkit.oci.hosts import Tls, is_this_machine
 
 if TYPE_CHECKING:

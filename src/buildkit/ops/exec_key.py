@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, field
 from buildkit.ops import gojson
 from buildkit.ops.validate import NOTHING, ROOT
 

@@ -7,10 +7,10 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import BuildkitError, InvalidInput, SolveDetail
+from buildkit.core.values import dataclass
 from buildkit.fs.contenthash import Selector
 from buildkit.ops import gojson
 from buildkit.ops.contents import content_digest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
@@ -13,6 +12,7 @@ from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.progress import ProgressGroup
+from buildkit.core.values import dataclass
 from buildkit.llb import wire
 from buildkit.ops.caps import check_caps
 from buildkit.ops.names import CUSTOM_NAME, op_name

@@ -6,10 +6,10 @@ import asyncio
 import posixpath
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import BuildkitError, InvalidInput, NotFound, Unsupported
+from buildkit.core.values import dataclass, field
 from buildkit.executor.executor import Attachment, Secret, Source
 from buildkit.fs.mount import Mount
 from buildkit.ops.validate import NOTHING, ROOT

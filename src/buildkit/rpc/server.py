@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from buildkit.core.errors import BuildkitError, InvalidInput, Unsupported
+from buildkit.core.values import dataclass
 from buildkit.rpc import frames, status
 from buildkit.rpc.call import Call, headers_of, metadata_of
 from buildkit.rpc.h2 import Connection, Stream

@@ -8,13 +8,13 @@ import stat
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from buildkit.core.csv import split_fields
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass, field
 
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildkit.core.csv import split_fields
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.values import dataclass
 
 LIMIT = 500 * 1024
 """Bytes of the largest secret."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from buildkit.core.digest import Digest
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass
 from buildkit.oci.tokens import Keyring
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from buildkit.core.digest import sha256_text
 from buildkit.core.errors import InvalidInput, SourceDetail, Unsupported
 from buildkit.core.platform import Platform
 from buildkit.core.progress import Reporter, Stream, VertexUpdate, WarningUpdate
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass
 from buildkit.frontend import frontend as seam
 from buildkit.frontend.frontend import Bridge, CacheImport, Frontend, ImageConfig, LayoutStore, SourceMetadata
 from buildkit.llb.caps import BY_PING

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import sha256_text
@@ -11,6 +10,7 @@ from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Reporter, Stream, VertexUpdate
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass
 from buildkit.exporter.exporter import Exported, Exporter, Exporting
 from buildkit.exporter.exporters import open_exporter
 from buildkit.oci.hosts import INSECURE

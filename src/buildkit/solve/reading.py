@@ -8,9 +8,9 @@ import os
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput, NotFound, PermissionDenied
+from buildkit.core.values import dataclass
 from buildkit.frontend import frontend as seam
 from buildkit.frontend.frontend import FileStat
 from buildkit.fs.tree import open_in_root, read_xattrs

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from buildkit.core.errors import BuildkitError, SourceDetail, VertexDetail
+from buildkit.core.values import dataclass
 from buildkit.llb.definition import Definition
 from buildkit.solver.graph import Edge
 from buildkit.solver.job import Job

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from buildkit.core.values import dataclass, field
 from buildkit.llb.definition import Definition
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import InvalidInput
 from buildkit.core.progress import Stream
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass
 from buildkit.frontend.frontend import Frontend
 from buildkit.solve.bridge import BuildBridge
 from buildkit.solve.outputs import Outputs

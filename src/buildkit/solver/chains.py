@@ -7,12 +7,12 @@ records that lead here, and the names of results. It holds no result and no blob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
 from buildkit.core.digest import Digest
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass, field
 from buildkit.solver.digests import RANDOM_PREFIX, content_key
 from buildkit.solver.graph import Results
 from buildkit.solver.keys import KeyId, KeyStore, Link, MemoryKeys, Record, Written

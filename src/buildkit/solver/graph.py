@@ -6,11 +6,11 @@ The solver is generic in ``R``, the type of a result; in this project ``R`` is `
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from buildkit.core.digest import Digest
 from buildkit.core.progress import ProgressGroup, Reporter
+from buildkit.core.values import dataclass, field
 
 R = TypeVar("R")
 

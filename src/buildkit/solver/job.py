@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 from buildkit.core.digest import Digest, sha256_text
 from buildkit.core.errors import AlreadyExists, InvalidInput
 from buildkit.core.progress import Sink
+from buildkit.core.values import replace
 from buildkit.solver.chains import Chain, export_chain
 from buildkit.solver.decide import Level
 from buildkit.solver.edge import EdgeState, Parts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from buildkit.core.errors import BuildkitError
+from buildkit.core.values import dataclass
 from buildkit.solver.graph import Results
 from buildkit.solver.keys import KeyStore, KeyWriter
 from buildkit.solver.work import Mover, Queue, Work, begin

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar, cast
 
 from buildkit.core.db import Database
 from buildkit.core.digest import Digest
+from buildkit.core.values import asdict, dataclass, field
 from buildkit.solver.keys import KeyId
 from buildkit.solver.lookup import Lookup
 from buildkit.solver.vertex import VertexState

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from buildkit.core.digest import Digest
+from buildkit.core.values import dataclass
 from buildkit.solver.keys import KeyId
 from buildkit.solver.vertex import VertexState
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from buildkit.core.digest import Digest, parse_digest
 from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput
 from buildkit.core.platform import Platform, host_platform
 from buildkit.core.progress import Reporter
+from buildkit.core.values import dataclass
 from buildkit.oci.names import Reference, parse_reference
 from buildkit.oci.registry import Registry
 from buildkit.oci.spec import Descriptor

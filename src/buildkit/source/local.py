@@ -6,11 +6,11 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass
 from buildkit.fs.filehash import Memory
 from buildkit.oci import spec
 from buildkit.session.registry import Sessions

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import Corrupt, FailedPrecondition, NotFound
 from buildkit.core.platform import Platform, rank
+from buildkit.core.values import dataclass, replace
 from buildkit.oci import spec
 from buildkit.oci.spec import Descriptor, ImageConfig, Index, Manifest
 from buildkit.store.refs import LayerSource

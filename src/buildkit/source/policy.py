@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 from buildkit.api import ops_pb2 as pb
 from buildkit.api import sourcepolicy_pb2 as policy_pb
 from buildkit.core.errors import FailedPrecondition, InvalidInput, PermissionDenied
+from buildkit.core.values import dataclass, field
 from buildkit.fs.goregex import BadRegex, compile_go
 
 MOST_CHANGES = 20

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -16,6 +15,7 @@ from weakref import WeakValueDictionary
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest
 from buildkit.core.errors import Corrupt, InvalidInput, Unsupported
+from buildkit.core.values import dataclass
 from buildkit.fs.mount import Mount
 from buildkit.oci.spec import OCI_LAYER, Descriptor
 from buildkit.store.content import BLOCK

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass, field
 from buildkit.store.parts import Parts, drop
 from buildkit.store.places import Places
 from buildkit.store.records import Record, RecordKind

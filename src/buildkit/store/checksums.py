@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
 
 from buildkit.core.db import Database
 from buildkit.core.digest import EMPTY, Digest
+from buildkit.core.values import astuple
 from buildkit.fs.contenthash import ContentTree, Selector
 from buildkit.store.lease import Lease
 from buildkit.store.parts import Parts

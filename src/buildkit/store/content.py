@@ -13,7 +13,6 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -21,6 +20,7 @@ from typing import BinaryIO
 from buildkit.core.digest import Digest, algorithm, hex_of, parse_digest
 from buildkit.core.errors import Corrupt, FailedPrecondition, NotFound
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass
 
 BLOCK = 1 << 20
 """Bytes read at once."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 
 Fields = Mapping[str, str]
 """The fields that are present, by dotted path; the value of a mere flag is ``""``."""

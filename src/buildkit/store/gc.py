@@ -7,11 +7,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.core.values import dataclass
 from buildkit.store.filters import parse_filters
 from buildkit.store.parts import Parts, drop
 from buildkit.store.records import Record, RecordKind

@@ -9,12 +9,12 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from buildkit.core.digest import Digest
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Reporter
+from buildkit.core.values import dataclass, field
 from buildkit.oci.spec import Descriptor
 from buildkit.store.refs import Ref
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from buildkit.core.errors import NotFound
+from buildkit.core.values import dataclass
 from buildkit.store.records import Record, RecordKind, Records
 
 

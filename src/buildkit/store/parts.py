@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.core.values import dataclass, field
 from buildkit.store.content import ContentStore
 from buildkit.store.lease import Leases
 from buildkit.store.records import Record, Records

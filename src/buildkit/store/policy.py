@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from buildkit.core.values import replace
 from buildkit.store.gc import PrunePolicy
 
 GIB = 1 << 30

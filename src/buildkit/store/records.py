@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from buildkit.core.db import Database
 from buildkit.core.digest import Digest
+from buildkit.core.values import dataclass, replace
 from buildkit.oci.spec import Descriptor
 
 _SCHEMA = """

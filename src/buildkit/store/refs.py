@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from buildkit.core.digest import Digest
+from buildkit.core.values import dataclass
 from buildkit.oci.spec import Descriptor
 
 

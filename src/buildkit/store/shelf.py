@@ -11,11 +11,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildkit.core.db import Database
 from buildkit.core.errors import AlreadyExists, FailedPrecondition, NotFound
+from buildkit.core.values import dataclass, replace
 from buildkit.store.eraser import Eraser
 from buildkit.store.snapshot import Kind, Snapshot, Space
 

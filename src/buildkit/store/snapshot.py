@@ -8,11 +8,11 @@ containerd's ``core/snapshots``, less labels and plus `Snapshotter.compose`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from buildkit.core.values import dataclass
 from buildkit.fs.mount import Mount
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from buildkit.core.errors import InvalidInput
+from buildkit.core.values import dataclass
 
 NEUTRAL = 315_532_801
 """1980-01-01 00:00:01 UTC in seconds since the epoch: the earliest time that zip archives can hold, and one second."""

@@ -7,11 +7,11 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from buildkit.core.errors import Unsupported
 from buildkit.core.platform import Platform, format_platform, host_platform, normalize, rank
+from buildkit.core.values import replace
 from buildkit.executor import tiny
 
 EMULATOR_PREFIX = "buildkit-qemu-"

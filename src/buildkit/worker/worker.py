@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
 
+from buildkit.core.values import dataclass, field
 from buildkit.executor.executor import Executor
 from buildkit.session.registry import Sessions
 from buildkit.source.source import Sources

@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.digest import sha256
 from buildkit.core.errors import BuildkitError, Range, SourceDetail
+from buildkit.core.values import replace
 from buildkit.frontend.dockerfile import instructions as i
 from buildkit.frontend.dockerfile.directives import find_directive, find_syntax
 from buildkit.frontend.dockerfile.grammar import parse_program

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+
+from buildkit.core.values import dataclass, fields, replace
 
 FAINT = "\x1b[2m"
 RESET = "\x1b[0m"

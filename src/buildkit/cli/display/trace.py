@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from buildkit.cli.display.screen import Screen
 from buildkit.core.progress import LogUpdate, ProgressGroup, StatusUpdate, Update, VertexUpdate, WarningUpdate
+from buildkit.core.values import replace
 
 Interval = tuple[int, int | None]
 """Start and end of work; the end is None while it goes on."""

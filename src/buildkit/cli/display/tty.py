@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from buildkit.cli.display.colors import FAINT, RESET, Colors, read_colors
@@ -14,6 +13,7 @@ from buildkit.cli.display.screen import Screen
 from buildkit.cli.display.trace import Interval, Trace, VertexState, is_canceled, seconds_of
 from buildkit.cli.units import format_bytes
 from buildkit.core.progress import StatusUpdate, Update, WarningUpdate
+from buildkit.core.values import dataclass
 
 _HIDE_CURSOR = "\x1b[?25l"
 _SHOW_CURSOR = "\x1b[?25h"

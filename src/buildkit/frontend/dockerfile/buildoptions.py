@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Literal, TypeAlias
 
 from buildkit.core.csv import parse_fields
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform, host_platform, normalize, parse_platform
+from buildkit.core.values import dataclass, field
 from buildkit.frontend.dockerfile.gotext import equal_fold, lower, parse_bool, parse_int, quote
 from buildkit.frontend.dockerfile.limits import parse_resources, parse_ulimits
 from buildkit.frontend.dockerfile.linter import CheckOptions, parse_check_options

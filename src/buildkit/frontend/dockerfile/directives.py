@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 
+from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile.gotext import lower, replace_invalid, trim_left_space
 from buildkit.frontend.dockerfile.location import DockerfileError, Location, lines
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.shell import Expansion, ExpansionError, Lexer
 

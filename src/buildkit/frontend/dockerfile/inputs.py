@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from buildkit.core.aio import Shared
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend.dockerfile import archives
 from buildkit.frontend.dockerfile.buildoptions import BuildOptions
 from buildkit.frontend.dockerfile.gotext import parse_bool

@@ -6,9 +6,9 @@ Every instruction knows its keyword as written, its text (continuations joined),
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend.dockerfile.location import Location
 from buildkit.frontend.dockerfile.mount import Device, Mount, parse_mount
 

@@ -6,8 +6,8 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile.gotext import is_space, quote, replace_invalid, trim_left_space, trim_space
 from buildkit.frontend.dockerfile.location import DockerfileError
 

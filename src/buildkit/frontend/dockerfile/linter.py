@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 
+from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.directives import DirectiveReader
 from buildkit.frontend.dockerfile.gotext import parse_bool, quote, trim_space
 from buildkit.frontend.dockerfile.location import DockerfileError, Location

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from buildkit.core.csv import parse_fields
+from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile.gotext import lower, parse_bool, parse_uint, quote
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.suggest import suggestion

@@ -6,12 +6,12 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend.dockerfile.deferred import Deferred
 from buildkit.frontend.dockerfile.gotext import quote
 from buildkit.frontend.dockerfile.remotecontext import CONTEXT_FILE, find_git_context

@@ -6,8 +6,8 @@ Time and memory are linear in the text. What a keyword means is not known here (
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from buildkit.core.values import dataclass, field
 from buildkit.frontend.dockerfile import lineform
 from buildkit.frontend.dockerfile.directives import DirectiveReader, without_bom
 from buildkit.frontend.dockerfile.gotext import lower, quote, quote_list, trim_left_space, trim_space

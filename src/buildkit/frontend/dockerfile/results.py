@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.result import Attestation, Result
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend.dockerfile.gojson import dumps
 from buildkit.frontend.dockerfile.platforms import platform_id, to_json
 from buildkit.frontend.frontend import FrontendResult, Ref

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile.gotext import quote
 
 _DOCUMENTATION = "https://docs.docker.com/go/dockerfile/rule/"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.core.result import Attestation
+from buildkit.core.values import dataclass, field
 from buildkit.frontend.dockerfile.buildoptions import Sbom
 from buildkit.frontend.frontend import Bridge, Ref
 from buildkit.llb.mount import bind, tmpfs

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile import wildcard
 from buildkit.frontend.dockerfile.gotext import WHITESPACE, quote, replace_invalid
 from buildkit.frontend.dockerfile.location import DockerfileError

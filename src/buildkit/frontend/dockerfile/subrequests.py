@@ -6,11 +6,11 @@ Answers are metadata of an empty result: ``result.json``, for people ``result.tx
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from buildkit.core.errors import Range, SourceDetail
 from buildkit.core.excerpt import excerpt
 from buildkit.core.result import Result
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend.dockerfile.gojson import dumps_indented
 from buildkit.frontend.dockerfile.gotext import replace_invalid
 from buildkit.frontend.dockerfile.instructions import Program

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile.directives import find_syntax
 from buildkit.frontend.dockerfile.gotext import trim_space
 from buildkit.frontend.dockerfile.location import Location
