@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.kit.rootfs import PATH, busybox_root
 
-from buildkit.core.errors import ExitError, FailedPrecondition, NotFound
+from buildkit.core.errors import Exhausted, ExitError, FailedPrecondition, NotFound
 from buildkit.core.values import replace
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
 from buildkit.executor.runc import RuncExecutor, Settings
@@ -346,3 +347,24 @@ async def test_runtimes_that_do_not_work_are_named_with_what_they_said(tmp_path,
     with pytest.raises(FailedPrecondition, match="no container runtime works here: crun: broken"):
         await box.prepare()
     box.close()
+
+
+async def test_a_full_disk_is_said_in_one_line(tmp_path):
+    from buildkit.fs.mount import mounted
+
+    state = tmp_path / "state"
+    state.mkdir()
+    with mounted([Mount("tmpfs", "tmpfs", "", ("size=64k",))], str(state)):
+        box = Box(tmp_path)
+        await box.run("true")
+        (state / "full").write_bytes(bytes(8 << 10))
+        with pytest.raises(Exhausted, match=r"cannot start container .*No space left"):
+            for number in range(16):
+                (state / f"full{number}").touch()
+                with contextlib.suppress(OSError):
+                    (state / f"full{number}").write_bytes(bytes(4 << 10))
+            await box.run("true")
+        for path in state.glob("full*"):
+            path.unlink()
+        await box.run("true")
+        box.executor.close()

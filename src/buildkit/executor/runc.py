@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildkit.core.aio import Shared
-from buildkit.core.errors import AlreadyExists, ExitError, FailedPrecondition, InvalidInput, Unsupported
+from buildkit.core.errors import AlreadyExists, Exhausted, ExitError, FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
 from buildkit.executor.bundle import Bundle
@@ -25,6 +26,7 @@ from buildkit.executor.sweep import remove_cgroups, sweep
 
 _VMSTAT = "/proc/vmstat"
 _KILLED = 137
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,11 @@ class RuncExecutor:
         try:
             starting = asyncio.ensure_future(self._enclosure.run(lambda: self._start(runtime, filter, id, bundle)))
             left = await _outlast(starting)
-            child = starting.result()
+            try:
+                child = starting.result()
+            except OSError as error:
+                kind = Exhausted if error.errno in _FULL else FailedPrecondition
+                raise kind(f"cannot start container {id}: {error}") from error
             ended = child.watch(output)
             try:
                 if left is not None:

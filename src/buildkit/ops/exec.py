@@ -90,7 +90,7 @@ class ExecOp:
             attachments.append(Attachment(_EMULATOR, emulator, readonly=True))
         process = Process(
             args,
-            (*_environment(self._op), *prepared.env, *await self._secret_variables(step)),
+            (*_environment(self._op), *await self._secret_variables(step)),
             meta.cwd or "/",
             meta.user,
             meta.hostname,

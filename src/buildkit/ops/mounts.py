@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -23,7 +22,6 @@ from buildkit.worker.worker import Worker
 
 _SHARING = {pb.SHARED: Sharing.SHARED, pb.PRIVATE: Sharing.PRIVATE, pb.LOCKED: Sharing.LOCKED}
 _EXECUTABLE = 0o111
-_SOCKET_DIRECTORY = "/run/buildkit/ssh_agent."
 
 CacheKey = tuple[str, Ref | None]
 """The id of a cache mount, and what it begins as."""
@@ -36,8 +34,6 @@ class Prepared:
     root: Source = ()
     readonly_root: bool = False
     attachments: list[Attachment] = field(default_factory=list[Attachment])
-    env: list[str] = field(default_factory=list[str])
-    """Variables that tell the process where things are."""
     results: dict[int, Draft | Ref] = field(default_factory=dict[int, Draft | Ref])
     """By the number of the output."""
     drafts: dict[int, Draft] = field(default_factory=dict[int, Draft])
@@ -56,7 +52,6 @@ class Preparation:
         self._scope = scope
         self._words = " ".join(op.meta.args)
         self._made = Prepared()
-        self._sockets = 0
 
     async def run(self, inputs: Sequence[Ref | None], forget: set[CacheKey] | None) -> Prepared:
         """Prepare every mount. Cache mounts begin anew unless their key is in ``forget`` (None: they stay)."""
@@ -203,8 +198,3 @@ async def find_secret(worker: Worker, step: Step, id: str, *, optional: bool) ->
         if optional:
             return None
         raise error.prefixed(f"secret {id}: ") from None
-
-
-async def commit_all(drafts: Sequence[Draft]) -> list[Ref]:
-    """Freeze drafts, all at once."""
-    return list(await asyncio.gather(*(draft.commit() for draft in drafts)))
