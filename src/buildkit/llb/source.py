@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Literal, Unpack
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
+from buildkit.core.gojson import go_json
 from buildkit.llb import caps, wire
 from buildkit.llb.constraints import Constraints, Options, constraints_of
 from buildkit.llb.state import State
@@ -308,13 +308,3 @@ def _file_attrs(filename: str, mode: int, uid: int, gid: int) -> dict[str, str]:
 def _json_list(items: Sequence[str]) -> str:
     return go_json(list(items)) if items else ""
 
-
-def go_json(value: object) -> str:
-    """JSON as Go writes it by default: compact, and ``<``, ``>``, ``&`` escaped for HTML."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.translate(_HTML)
-
-
-_HTML = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029", "\x7f": "\x7f"}
-)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from buildkit.core.digest import Digest, sha256
-from buildkit.core.errors import Internal
+from buildkit.core.errors import Internal, InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass
 from buildkit.llb import wire
@@ -49,6 +49,40 @@ class Output:
     vertex: Vertex
     index: int = 0
     platform: Platform | None = None
+
+
+class LateOutput(Output):
+    """An output that is named before it is known; set ``target`` before marshalling."""
+
+    __slots__ = ("target",)
+    target: Output | None
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "target", None)
+
+    def set(self, target: Output | None) -> None:
+        """Say what it is."""
+        object.__setattr__(self, "target", target)
+
+    @property
+    def vertex(self) -> Vertex:  # type: ignore[override]
+        """That of the target; raises `InvalidInput` when there is none."""
+        return self._known().vertex
+
+    @property
+    def index(self) -> int:  # type: ignore[override]
+        """That of the target."""
+        return self._known().index
+
+    @property
+    def platform(self) -> Platform | None:  # type: ignore[override]
+        """None: the settings of a state do not wait."""
+        return None
+
+    def _known(self) -> Output:
+        if self.target is None:
+            raise InvalidInput("an empty filesystem can not be read from")
+        return self.target
 
 
 class Marshalling:

@@ -1,0 +1,287 @@
+"""Image configs as BuildKit reads and writes them: known fields only, in its order, to the byte."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from buildkit.core.errors import InvalidInput
+from buildkit.core.gojson import go_json
+from buildkit.core.platform import Platform
+from buildkit.frontend.dockerfile.instructions import Healthcheck
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+WINDOWS_PATH = "c:\\Windows\\System32;c:\\Windows;C:\\Windows\\System32\\WindowsPowerShell\\v1.0"
+_COMMENT = "buildkit.dockerfile.v0"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One line of an image's history. ``created`` is RFC 3339 text or empty."""
+
+    created_by: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+    created: str = ""
+    author: str = ""
+
+
+@dataclass(slots=True)
+class ProcessConfig:
+    """The ``config`` object: how a container of the image starts."""
+
+    user: str = ""
+    exposed_ports: set[str] = field(default_factory=set)
+    env: list[str] = field(default_factory=list)
+    entrypoint: list[str] = field(default_factory=list)
+    cmd: list[str] = field(default_factory=list)
+    volumes: set[str] = field(default_factory=set)
+    working_dir: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    stop_signal: str = ""
+    args_escaped: bool = False
+    healthcheck: Healthcheck | None = None
+    onbuild: list[str] = field(default_factory=list)
+    shell: list[str] = field(default_factory=list)
+
+    def copy(self) -> ProcessConfig:
+        """An independent copy."""
+        return replace(
+            self,
+            exposed_ports=set(self.exposed_ports),
+            env=list(self.env),
+            entrypoint=list(self.entrypoint),
+            cmd=list(self.cmd),
+            volumes=set(self.volumes),
+            labels=dict(self.labels),
+            onbuild=list(self.onbuild),
+            shell=list(self.shell),
+        )
+
+    def set_env(self, key: str, value: str) -> None:
+        """Replace a variable in place, or add it at the end."""
+        pair = f"{key}={value}"
+        for index, known in enumerate(self.env):
+            if known.partition("=")[0] == key:
+                self.env[index] = pair
+                return
+        self.env.append(pair)
+
+
+@dataclass(slots=True)
+class ImageConfig:
+    """A whole config; changed by the instructions of a stage."""
+
+    platform: Platform = Platform("", "")
+    created: str = ""
+    author: str = ""
+    config: ProcessConfig = field(default_factory=ProcessConfig)
+    rootfs_type: str = ""
+    diff_ids: list[str] | None = None
+    history: list[History] = field(default_factory=list)
+
+    def copy(self) -> ImageConfig:
+        """An independent copy."""
+        return replace(self, config=self.config.copy(), history=list(self.history))
+
+    def commit(self, created_by: str, *, layer: bool, epoch: int | None) -> None:
+        """Add a line of history; ``epoch`` in seconds."""
+        created = "" if epoch is None else format_time(epoch)
+        self.history.append(History(created_by, _COMMENT, not layer, created))
+
+    def to_json(self) -> str:
+        """As BuildKit writes it."""
+        return go_json(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        platform = self.platform
+        out: dict[str, Any] = _present({"created": self.created, "author": self.author})
+        out |= {"architecture": platform.architecture, "os": platform.os}
+        out |= _present(
+            {
+                "os.version": platform.os_version,
+                "os.features": list(platform.os_features),
+                "variant": platform.variant,
+            }
+        )
+        out["rootfs"] = {"type": self.rootfs_type, "diff_ids": self.diff_ids}
+        if self.history:
+            out["history"] = [_history_document(entry) for entry in self.history]
+        out["config"] = _config_document(self.config)
+        return out
+
+
+def _history_document(entry: History) -> dict[str, Any]:
+    return _present(
+        {
+            "created": entry.created,
+            "created_by": entry.created_by,
+            "author": entry.author,
+            "comment": entry.comment,
+            "empty_layer": entry.empty_layer,
+        }
+    )
+
+
+def _config_document(config: ProcessConfig) -> dict[str, Any]:
+    check = config.healthcheck
+    out = _present(
+        {
+            "User": config.user,
+            "ExposedPorts": {port: {} for port in sorted(config.exposed_ports, key=_bytes)},
+            "Env": config.env,
+            "Entrypoint": config.entrypoint,
+            "Cmd": config.cmd,
+            "Volumes": {path: {} for path in sorted(config.volumes, key=_bytes)},
+            "WorkingDir": config.working_dir,
+            "Labels": {key: config.labels[key] for key in sorted(config.labels, key=_bytes)},
+            "StopSignal": config.stop_signal,
+            "ArgsEscaped": config.args_escaped,
+        }
+    )
+    if check is not None:
+        out["Healthcheck"] = _present(
+            {
+                "Test": list(check.test),
+                "Interval": check.interval,
+                "Timeout": check.timeout,
+                "StartPeriod": check.start_period,
+                "StartInterval": check.start_interval,
+                "Retries": check.retries,
+            }
+        )
+    return out | _present({"OnBuild": config.onbuild, "Shell": config.shell})
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value}
+
+
+def format_time(epoch: int) -> str:
+    """Seconds since 1970 as RFC 3339 in UTC; raises `InvalidInput` outside of the years 1 to 9999."""
+    try:
+        return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(f"time {epoch} is outside of the years 1 to 9999") from None
+
+
+def empty_image(platform: Platform) -> ImageConfig:
+    """The config of ``FROM scratch``."""
+    config = ProcessConfig(working_dir="/")
+    if platform.os != "windows":
+        config.env = ["PATH=" + DEFAULT_PATH]
+    return ImageConfig(platform, config=config, rootfs_type="layers")
+
+
+def parse_image(content: bytes | str) -> ImageConfig:
+    """Read a config of any origin; raises `InvalidInput`."""
+    try:
+        document = json.loads(content)
+        if not isinstance(document, dict):
+            raise InvalidInput("failed to parse image config: not an object")
+        return _image(document)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"failed to parse image config: {error}") from None
+
+
+def _image(document: Mapping[str, Any]) -> ImageConfig:
+    get = _getter(document)
+    rootfs = _getter(get("rootfs") or {})
+    diff_ids = rootfs("diff_ids")
+    return ImageConfig(
+        Platform(
+            get("os") or "",
+            get("architecture") or "",
+            get("variant") or "",
+            get("os.version") or "",
+            tuple(get("os.features") or ()),
+        ),
+        _time(get("created")),
+        get("author") or "",
+        _process(get("config") or {}),
+        rootfs("type") or "",
+        None if diff_ids is None else list(diff_ids),
+        [_history(entry) for entry in get("history") or ()],
+    )
+
+
+def _history(document: Mapping[str, Any]) -> History:
+    get = _getter(document)
+    return History(
+        get("created_by") or "",
+        get("comment") or "",
+        bool(get("empty_layer")),
+        _time(get("created")),
+        get("author") or "",
+    )
+
+
+def _process(document: Mapping[str, Any]) -> ProcessConfig:
+    get = _getter(document)
+    return ProcessConfig(
+        get("User") or "",
+        set(get("ExposedPorts") or ()),
+        list(get("Env") or ()),
+        list(get("Entrypoint") or ()),
+        list(get("Cmd") or ()),
+        set(get("Volumes") or ()),
+        get("WorkingDir") or "",
+        dict(get("Labels") or {}),
+        get("StopSignal") or "",
+        bool(get("ArgsEscaped")),
+        _healthcheck(get("Healthcheck")),
+        list(get("OnBuild") or ()),
+        list(get("Shell") or ()),
+    )
+
+
+def _healthcheck(document: Mapping[str, Any] | None) -> Healthcheck | None:
+    if document is None:
+        return None
+    get = _getter(document)
+    return Healthcheck(
+        tuple(get("Test") or ()),
+        int(get("Interval") or 0),
+        int(get("Timeout") or 0),
+        int(get("StartPeriod") or 0),
+        int(get("StartInterval") or 0),
+        int(get("Retries") or 0),
+    )
+
+
+class _Getter:
+    """Fields by name; case does not matter where the exact name is missing."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._folded: dict[str, Any] | None = None
+
+    def __call__(self, name: str) -> Any:
+        if name in self._document:
+            return self._document[name]
+        if self._folded is None:
+            self._folded = {key.lower(): value for key, value in self._document.items()}
+        return self._folded.get(name.lower())
+
+
+_getter = _Getter
+
+
+def _time(text: object) -> str:
+    if not text:
+        return ""
+    match = _TIME.match(str(text))
+    if match is None:
+        raise InvalidInput(f"failed to parse image config: {text!r} is no time")
+    fraction = (match[2] or "")[:9].rstrip("0")
+    zone = "Z" if match[3] in ("+00:00", "-00:00") else match[3]
+    return match[1] + ("." + fraction if fraction else "") + zone
