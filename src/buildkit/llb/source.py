@@ -307,4 +307,3 @@ def _file_attrs(filename: str, mode: int, uid: int, gid: int) -> dict[str, str]:
 
 def _json_list(items: Sequence[str]) -> str:
     return go_json(list(items)) if items else ""
-

@@ -65,17 +65,17 @@ class LateOutput(Output):
         object.__setattr__(self, "target", target)
 
     @property
-    def vertex(self) -> Vertex:  # type: ignore[override]
+    def vertex(self) -> Vertex:
         """That of the target; raises `InvalidInput` when there is none."""
         return self._known().vertex
 
     @property
-    def index(self) -> int:  # type: ignore[override]
+    def index(self) -> int:
         """That of the target."""
         return self._known().index
 
     @property
-    def platform(self) -> Platform | None:  # type: ignore[override]
+    def platform(self) -> Platform | None:
         """None: the settings of a state do not wait."""
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform, normalize
@@ -20,6 +20,9 @@ from buildkit.frontend.dockerfile.suggest import nearest
 from buildkit.llb.env import Env
 from buildkit.llb.paths import clean
 
+if TYPE_CHECKING:
+    from buildkit.fs.patterns import PatternMatcher
+
 NOT_IN_ENV = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
 """Arguments that never reach the environment of a step."""
 
@@ -28,17 +31,6 @@ _SECRET = re.compile(
     r"(?:_|^)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
 )
 _PUBLIC = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
-
-
-class IgnoreMatcher(Protocol):
-    """The patterns of ``.dockerignore``."""
-
-    patterns: Sequence[str]
-    has_exceptions: bool
-
-    def matches(self, path: str) -> bool:
-        """Whether the path or a parent of it is excluded."""
-        ...
 
 
 def check_stage_names(stages: Sequence[Stage], linter: Linter) -> None:
@@ -153,13 +145,13 @@ def check_secret_name(keyword: str, name: str, location: Location, linter: Linte
 
 
 def check_ignored_source(
-    source: str, action: str, matcher: IgnoreMatcher | None, location: Location, linter: Linter
+    source: str, action: str, matcher: PatternMatcher | None, location: Location, linter: Linter
 ) -> None:
     """A copied file that ``.dockerignore`` hides; files are not looked at, so exceptions switch this off."""
     if matcher is None or matcher.has_exceptions:
         return
     path = clean(source)
-    if path in (".", "/") and not {"*", "**", "**/*"} & set(matcher.patterns):
+    if path in (".", "/") and not {"*", "**", "**/*"} & {pattern.text for pattern in matcher.patterns}:
         return
     if matcher.matches(path):
         linter.run(rules.COPY_IGNORED_FILE, location, rules.copy_ignored_file(action, path))

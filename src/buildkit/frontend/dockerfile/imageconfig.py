@@ -16,6 +16,7 @@ from buildkit.frontend.dockerfile.instructions import Healthcheck
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WINDOWS_PATH = "c:\\Windows\\System32;c:\\Windows;C:\\Windows\\System32\\WindowsPowerShell\\v1.0"
+NO_PLATFORM = Platform("", "")
 _COMMENT = "buildkit.dockerfile.v0"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)\Z")
 
@@ -77,7 +78,7 @@ class ProcessConfig:
 class ImageConfig:
     """A whole config; changed by the instructions of a stage."""
 
-    platform: Platform = Platform("", "")
+    platform: Platform = NO_PLATFORM
     created: str = ""
     author: str = ""
     config: ProcessConfig = field(default_factory=ProcessConfig)

@@ -12,6 +12,10 @@ from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.platformspec import format_full, parse_platform
 from buildkit.frontend.dockerfile.shell import Lexer
 
+_LOG2_OF_E = 1.442695040888963407
+_LOG10_OF_2 = 0.301029995663981195
+"""The width of a number is computed as Go computes logarithms, rounding included."""
+
 COMMAND = "com.docker.dockerfile.v1.command"
 """The description key that holds an instruction's text."""
 
@@ -38,8 +42,8 @@ def expanded(lexer: Lexer, text: str, variables: Mapping[str, str]) -> str:
 def numbered(index: int, total: int) -> str:
     """``index/total``, the index as wide as the total."""
     fraction, exponent = math.frexp(total)
-    log2 = exponent - 1 if fraction == 0.5 else exponent + math.log(fraction) * (1 / math.log(2))
-    width = int(1 + log2 * (math.log(2) / math.log(10)))
+    log2 = exponent - 1 if fraction == 0.5 else exponent + math.log(fraction) * _LOG2_OF_E
+    width = int(1 + log2 * _LOG10_OF_2)
     return f"{index:>{width}}/{total}"
 
 
