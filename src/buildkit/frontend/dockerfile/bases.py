@@ -96,6 +96,11 @@ async def _resolve_missing(needed: set[StageBuild], conversion: Conversion, reso
             stage.dispatched = not stage.registered
         else:
             work.append((stage, wanted))
+    for stage, _ in work[-1:] + work[:-1]:  # of several bad names the last is reported, as Go's scheduler has it
+        try:
+            _normalized_name(stage.base_name)
+        except BuildkitError as error:
+            raise conversion.located(error, stage.location) from None
     found = await gather_all(_find_base(stage, conversion, resolver) for stage, wanted in work if wanted)
     results = iter(found)
     for stage, wanted in work:

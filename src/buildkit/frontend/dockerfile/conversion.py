@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from buildkit.fs.patterns import PatternMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Conversion:
     """Settings of the run. ``linter`` is narrowed for the instruction at hand."""
 

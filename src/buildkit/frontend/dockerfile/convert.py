@@ -48,7 +48,7 @@ _SCAN_CONTEXT = "BUILDKIT_SBOM_SCAN_CONTEXT"
 _SCAN_STAGE = "BUILDKIT_SBOM_SCAN_STAGE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Converted:
     """A target, ready to be solved. ``epoch`` in seconds since 1970."""
 

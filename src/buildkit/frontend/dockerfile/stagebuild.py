@@ -73,7 +73,7 @@ class Bound:
     onbuild: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class StageBuild:
     """One stage, or an image that COPY and RUN read from (``registered`` False until it is added)."""
 
