@@ -7,6 +7,18 @@ from buildkit.core.errors import InvalidInput, NotFound, VertexDetail
 from buildkit.core.identity import new_id
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extendable:
+    shared: str = ""
+    many: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Extended(Extendable):
+    first: str
+    name: str = "d"
+
+
 def test_a_digest_is_checked_where_it_comes_from_outside():
     assert parse_digest(sha256(b"")) == EMPTY
     assert algorithm(EMPTY) == "sha256"
@@ -26,3 +38,8 @@ def test_ids_are_25_characters_of_base_36_and_differ():
     ids = {new_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(re.fullmatch(r"[0-9a-z]{25}", one) for one in ids)
+
+
+def test_a_value_may_extend_another():
+    assert Extended("x", shared="s") == Extended("x", "d", shared="s")
+    assert (Extended("x").name, Extended("x").shared, Extended("x").many) == ("d", "", [])

@@ -56,6 +56,17 @@ else:
         bases = tuple([base for base in found.__bases__ if base is not object])
         return bases if any(issubclass(base, msgspec.Struct) for base in bases) else (msgspec.Struct, *bases)
 
+    def _defaults_of(found):
+        """Defaults of a class that is a struct already, because its base is one."""
+        return {
+            entry.name: NODEFAULT
+            if entry.required
+            else msgspec.field(default_factory=entry.default_factory)
+            if entry.default is NODEFAULT
+            else entry.default
+            for entry in fields(found)
+        }
+
     def dataclass(
         cls=None,
         /,
@@ -70,14 +81,21 @@ else:
         """The decorator. ``slots`` is always on; ``super()`` without arguments does not work in methods."""
 
         def make(found):
-            namespace = {name: value for name, value in vars(found).items() if name not in _OWN}
+            namespace = {
+                name: value
+                for name, value in vars(found).items()
+                if name not in _OWN and not name.startswith("__struct_") and name != "__match_args__"
+            }
             annotations = vars(found).get("__annotations__", {})
+            known = _defaults_of(found) if issubclass(found, msgspec.Struct) else {}
             entries = []
             hidden = set()
             for name, annotation in annotations.items():
                 if isinstance(annotation, str) and annotation.startswith("ClassVar"):
                     continue
                 default = namespace.pop(name, NODEFAULT)
+                if name in known:
+                    default = known[name]
                 if isinstance(default, _Hidden):
                     hidden.add(name)
                     default = default.default

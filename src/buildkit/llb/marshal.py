@@ -11,7 +11,7 @@ from buildkit.llb import caps
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.definition import NOT_UTF8, Definition, Location, SourceFile, SourceMap
 from buildkit.llb.metadata import OpMetadata
-from buildkit.llb.vertex import Marshalling, Output, Vertex
+from buildkit.llb.vertex import Marshalling, Output, Vertex, known
 
 
 class SourceMapCollector:
@@ -54,14 +54,14 @@ def marshal(
     ops: dict[Digest, bytes] = {}
     metadata: dict[Digest, OpMetadata] = {}
     sources = SourceMapCollector()
-    for vertex in _in_order(output.vertex):
+    for vertex in _in_order(known(output).vertex):
         try:
             encoded = vertex.encode(marshalling)
         except UnicodeEncodeError:
             raise InvalidInput(NOT_UTF8) from None
         marshalling.encoded[vertex] = encoded
-        known = metadata.get(encoded.digest)
-        metadata[encoded.digest] = encoded.metadata if known is None else known.merged(encoded.metadata)
+        earlier = metadata.get(encoded.digest)
+        metadata[encoded.digest] = encoded.metadata if earlier is None else earlier.merged(encoded.metadata)
         sources.add(encoded.digest, encoded.locations)
         ops.setdefault(encoded.digest, encoded.op)
     last = pb.Op(inputs=[marshalling.input(output)]).SerializeToString(deterministic=True)
@@ -104,5 +104,6 @@ def _in_order(root: Vertex) -> list[Vertex]:
         elif vertex not in seen:
             seen.add(vertex)
             todo.append((vertex, True))
-            todo.extend((output.vertex, False) for output in reversed(vertex.inputs()) if output.vertex not in seen)
+            inputs = (known(output).vertex for output in reversed(vertex.inputs()))
+            todo.extend((v, False) for v in inputs if v not in seen)
     return order

@@ -51,38 +51,29 @@ class Output:
     platform: Platform | None = None
 
 
-class LateOutput(Output):
-    """An output that is named before it is known; set ``target`` before marshalling."""
-
-    __slots__ = ("target",)
-    target: Output | None
+class Late:
+    """Stands for an output that is named before it is known: hand out ``output``, set ``target`` before marshalling."""
 
     def __init__(self) -> None:
-        object.__setattr__(self, "target", None)
+        self.output = Output(self)
+        self.target: Output | None = None
 
-    def set(self, target: Output | None) -> None:
-        """Say what it is."""
-        object.__setattr__(self, "target", target)
+    def inputs(self) -> Sequence[Output]:
+        """Never asked: see `known`."""
+        raise Internal("a late output stands for its target")
 
-    @property
-    def vertex(self) -> Vertex:
-        """That of the target; raises `InvalidInput` when there is none."""
-        return self._known().vertex
+    def encode(self, marshalling: Marshalling) -> Encoded:
+        """Never asked: see `known`."""
+        raise Internal("a late output stands for its target")
 
-    @property
-    def index(self) -> int:
-        """That of the target."""
-        return self._known().index
 
-    @property
-    def platform(self) -> Platform | None:
-        """None: the settings of a state do not wait."""
-        return None
-
-    def _known(self) -> Output:
-        if self.target is None:
+def known(output: Output) -> Output:
+    """The output itself, or what a `Late` one stands for; raises `InvalidInput` when that is empty."""
+    while isinstance(output.vertex, Late):
+        if output.vertex.target is None:
             raise InvalidInput("an empty filesystem can not be read from")
-        return self.target
+        output = output.vertex.target
+    return output
 
 
 class Marshalling:
@@ -98,6 +89,7 @@ class Marshalling:
         """The reference to an output of an encoded vertex."""
         from buildkit.api import ops_pb2 as pb
 
+        output = known(output)
         return pb.Input(digest=self.encoded[output.vertex].digest, index=output.index)
 
     def op(self, constraints: Constraints, *, platform: bool) -> pb.Op:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform
+from buildkit.core.values import replace
 from buildkit.frontend.dockerfile import naming
 from buildkit.frontend.dockerfile.checks import check_base_platform
 from buildkit.frontend.dockerfile.conversion import Conversion
@@ -96,20 +96,27 @@ async def _resolve_missing(needed: set[StageBuild], conversion: Conversion, reso
             stage.dispatched = not stage.registered
         else:
             work.append((stage, wanted))
-    for stage, _ in work[-1:] + work[:-1]:  # of several bad names the last is reported, as Go's scheduler has it
+    # of several failures the last stage's is reported first, as Go's scheduler has it
+    asked = [stage for stage, wanted in work[-1:] + work[:-1] if wanted]
+    for stage, wanted in work[-1:] + work[:-1]:
+        if not wanted:
+            _check_name(stage, conversion)
+    found = await gather_all(_find_base(stage, conversion, resolver) for stage in asked)
+    results = dict(zip(asked, found, strict=True))
+    for stage, _ in work:
         try:
-            _normalized_name(stage.base_name)
-        except BuildkitError as error:
-            raise conversion.located(error, stage.location) from None
-    found = await gather_all(_find_base(stage, conversion, resolver) for stage, wanted in work if wanted)
-    results = iter(found)
-    for stage, wanted in work:
-        try:
-            _start_stage(stage, next(results) if wanted else None, conversion)
+            _start_stage(stage, results.get(stage), conversion)
         except BuildkitError as error:
             raise conversion.located(error, stage.location) from None
         if not stage.registered:
             stage.dispatched = True
+
+
+def _check_name(stage: StageBuild, conversion: Conversion) -> None:
+    try:
+        _normalized_name(stage.base_name)
+    except BuildkitError as error:
+        raise conversion.located(error, stage.location) from None
 
 
 async def _find_base(stage: StageBuild, conversion: Conversion, resolver: ImageResolver) -> _Found:

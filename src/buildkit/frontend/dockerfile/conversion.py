@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError, SourceDetail
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.checks import check_variables
 from buildkit.frontend.dockerfile.instructions import Command, Expander
 from buildkit.frontend.dockerfile.linter import Linter
@@ -18,13 +18,13 @@ from buildkit.llb import definition
 from buildkit.llb.env import Env
 from buildkit.llb.mount import Proxy
 from buildkit.llb.state import State
-from buildkit.llb.vertex import LateOutput
+from buildkit.llb.vertex import Late
 
 if TYPE_CHECKING:
     from buildkit.fs.patterns import PatternMatcher
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class Conversion:
     """Settings of the run. ``linter`` is narrowed for the instruction at hand."""
 
@@ -38,12 +38,15 @@ class Conversion:
     proxy: Proxy | None = None
     ignore: PatternMatcher | None = None
     stages: Stages = field(default_factory=Stages)
-    late_context: LateOutput = field(default_factory=LateOutput)
+    late_context: Late = field(default_factory=Late)
+
+    def __repr__(self) -> str:
+        return "<Conversion>"
 
     @property
     def build_context(self) -> State:
         """The build context, which is known when all paths are."""
-        return State(self.late_context)
+        return State(self.late_context.output)
 
     def for_command(self, command: Command) -> Conversion:
         """The same for one instruction, with the checks that its comments switch."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform, host_platform, normalize
+from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile import checks, rules
 from buildkit.frontend.dockerfile.bases import find_context, resolve_bases
 from buildkit.frontend.dockerfile.conversion import Conversion
@@ -48,7 +48,7 @@ _SCAN_CONTEXT = "BUILDKIT_SBOM_SCAN_CONTEXT"
 _SCAN_STAGE = "BUILDKIT_SBOM_SCAN_STAGE"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class Converted:
     """A target, ready to be solved. ``epoch`` in seconds since 1970."""
 
@@ -61,6 +61,9 @@ class Converted:
     scan: dict[str, State] = field(default_factory=dict)
     """What a bill of materials covers besides the result: ``context``, and stages by name."""
     ignore_cache: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Converted of {self.target.name or self.target.base_name}>"
 
     def definition(self, local_unique_id: str = "") -> Definition:
         """The graph written down; raises `InvalidInput`."""
@@ -317,7 +320,7 @@ async def _finish(target: StageBuild, paths: set[str], conversion: Conversion) -
         context = await options.inputs.main_context(follow)
     else:
         context = options.main_context or default_context(follow)
-    conversion.late_context.set(context.output)
+    conversion.late_context.target = context.output
     target.state = target.state.with_marshal_defaults(platform=conversion.target_platform)
     if options.target_platform is not None:
         image.platform = _overridden(image.platform, options.target_platform)

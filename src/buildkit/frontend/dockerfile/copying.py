@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from buildkit.core.identity import new_id
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile import naming, ospath
 from buildkit.frontend.dockerfile.checks import check_ignored_source
 from buildkit.frontend.dockerfile.conversion import Conversion

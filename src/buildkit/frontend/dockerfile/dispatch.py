@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from buildkit.core.platform import Platform
+from buildkit.core.values import replace
 from buildkit.frontend.dockerfile import instructions as dockerfile
 from buildkit.frontend.dockerfile import naming, ospath, rules
 from buildkit.frontend.dockerfile.checks import NOT_IN_ENV, check_secret_name

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.instructions import Arg, ArgDefinition
 from buildkit.frontend.dockerfile.location import DockerfileError, Location
 from buildkit.frontend.dockerfile.platformspec import format_full, format_platform

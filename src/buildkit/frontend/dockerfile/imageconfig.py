@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.gojson import go_json
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.instructions import Healthcheck
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

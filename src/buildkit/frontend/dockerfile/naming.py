@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 from buildkit.core.platform import Platform, normalize
+from buildkit.core.values import replace
 from buildkit.frontend.dockerfile.gotext import trim_space, upper
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.platformspec import format_full, parse_platform

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildkit.core.digest import Digest
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, field
 from buildkit.frontend.dockerfile.gotext import equal_fold
 from buildkit.frontend.dockerfile.linter import CheckOptions, Report
 from buildkit.frontend.dockerfile.stagebuild import NamedContext

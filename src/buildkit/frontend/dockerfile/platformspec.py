@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from buildkit.core.platform import Platform, host_platform
+from buildkit.core.values import replace
 from buildkit.frontend.dockerfile.gotext import lower, quote
 from buildkit.frontend.dockerfile.location import DockerfileError
 

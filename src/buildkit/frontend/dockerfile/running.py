@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import cast
 
+from buildkit.core.values import dataclass, field
 from buildkit.frontend.dockerfile import naming
 from buildkit.frontend.dockerfile.conversion import Conversion
 from buildkit.frontend.dockerfile.heredoc import Heredoc, find_heredoc

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from buildkit.core.platform import Platform
+from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile import naming
 from buildkit.frontend.dockerfile.globalargs import ArgUse
 from buildkit.frontend.dockerfile.gotext import lower, parse_int
@@ -73,7 +73,7 @@ class Bound:
     onbuild: bool = False
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False)
 class StageBuild:
     """One stage, or an image that COPY and RUN read from (``registered`` False until it is added)."""
 
@@ -113,6 +113,9 @@ class StageBuild:
     scan_context: bool = False
     workdir_set: bool = False
     used_once: dict[str, Location] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<StageBuild of {self.name or self.base_name}>"
 
     @property
     def location(self) -> Location:
