@@ -5,6 +5,7 @@ import pytest
 from buildkit.core.digest import EMPTY, algorithm, hex_of, parse_digest, sha256
 from buildkit.core.errors import InvalidInput, NotFound, VertexDetail
 from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
