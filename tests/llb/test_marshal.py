@@ -303,3 +303,13 @@ def test_dot_draws_every_op_with_its_name():
     assert text.startswith("digraph {")
     assert 'label="say \\"hi\\""' in text
     assert text.count("->") == 2
+
+
+@pytest.mark.row("L16")
+def test_python_lines_are_shown_when_asked_for():
+    state = llb.image("busybox").run("true").root
+    source = state.marshal(python_lines=True).source
+    assert [file.filename for file in source.files] == [__file__]
+    line = source.locations[state.marshal(python_lines=True).head][0][1][0].start_line
+    assert 'run("true")' in source.files[0].content.decode().splitlines()[line - 1]
+    assert state.marshal().source.files == ()

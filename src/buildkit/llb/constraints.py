@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass, replace
+from buildkit.llb.callers import Caller, find_caller
 from buildkit.llb.metadata import CUSTOM_NAME, NO_METADATA, LinuxResources, OpMetadata, ProgressGroup
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Constraints:
     metadata: OpMetadata = NO_METADATA
     local_unique_id: str = ""
     locations: tuple[Location, ...] = ()
+    caller: Caller | None = None
+    """The line of the program that made the op, shown when no location is given."""
 
     def requiring(self, *caps: str) -> Constraints:
         """Add capabilities."""
@@ -54,8 +57,9 @@ NONE = Constraints()
 
 def constraints_of(options: Options) -> Constraints:
     """Read keyword arguments."""
+    caller = find_caller()
     if not options:
-        return NONE
+        return Constraints(caller=caller)
     description = dict(options.get("description", ()))
     if "name" in options:
         description[CUSTOM_NAME] = options["name"]
@@ -73,4 +77,5 @@ def constraints_of(options: Options) -> Constraints:
         ),
         options.get("local_unique_id", ""),
         tuple(location) if isinstance(location, Sequence) else (location,),
+        caller,
     )

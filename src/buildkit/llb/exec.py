@@ -89,6 +89,7 @@ class ExecOp:
                 constraints.metadata,
                 constraints.local_unique_id,
                 constraints.locations,
+                constraints.caller,
             )
         op = marshalling.op(constraints, platform=True)
         op.exec.network = _NETWORK[settings.network]  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import InvalidInput, Range
 from buildkit.core.platform import host_platform
 from buildkit.llb import caps
+from buildkit.llb.callers import Programs
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.definition import NOT_UTF8, Definition, Location, SourceFile, SourceMap
 from buildkit.llb.metadata import OpMetadata
@@ -42,7 +43,12 @@ class SourceMapCollector:
 
 
 def marshal(
-    output: Output | None, known_caps: frozenset[str] | None, defaults: Constraints, given: Constraints
+    output: Output | None,
+    known_caps: frozenset[str] | None,
+    defaults: Constraints,
+    given: Constraints,
+    *,
+    python_lines: bool = False,
 ) -> Definition:
     """Write down the graph below ``output``; ``given`` wins over ``defaults``. Inputs stand before what
     reads them; raises `InvalidInput`."""
@@ -50,7 +56,7 @@ def marshal(
 
     if output is None:
         return Definition()
-    marshalling = Marshalling(_defaults(defaults, given), known_caps)
+    marshalling = Marshalling(_defaults(defaults, given), known_caps, Programs() if python_lines else None)
     ops: dict[Digest, bytes] = {}
     metadata: dict[Digest, OpMetadata] = {}
     sources = SourceMapCollector()

@@ -155,13 +155,20 @@ class State:
         return State(self.output, self.settings, marshal_defaults=constraints_of(options))
 
     def marshal(
-        self, *, known_caps: Sequence[str] | frozenset[str] | None = None, **options: Unpack[Options]
+        self,
+        *,
+        known_caps: Sequence[str] | frozenset[str] | None = None,
+        python_lines: bool = False,
+        **options: Unpack[Options],
     ) -> Definition:
-        """Write the graph down. ``known_caps`` is what the daemon can do; raises `InvalidInput`."""
+        """Write the graph down; raises `InvalidInput`.
+
+        ``known_caps`` is what the daemon can do; ``python_lines`` adds the program's lines for errors to point at.
+        """
         from buildkit.llb.marshal import marshal
 
         known = None if known_caps is None else frozenset(known_caps)
-        return marshal(self.output, known, self.marshal_defaults, constraints_of(options))
+        return marshal(self.output, known, self.marshal_defaults, constraints_of(options), python_lines=python_lines)
 
     def to_dot(self) -> str:
         """The graph in the language of graphviz."""

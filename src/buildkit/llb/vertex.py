@@ -10,6 +10,7 @@ from buildkit.core.errors import Internal, InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass
 from buildkit.llb import wire
+from buildkit.llb.callers import Programs
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.metadata import NO_METADATA, OpMetadata
 
@@ -79,10 +80,13 @@ def known(output: Output) -> Output:
 class Marshalling:
     """One run of turning a graph into a definition: its defaults, and the ops encoded so far, by identity."""
 
-    def __init__(self, defaults: Constraints, known_caps: frozenset[str] | None) -> None:
+    def __init__(
+        self, defaults: Constraints, known_caps: frozenset[str] | None, programs: Programs | None = None
+    ) -> None:
         self.defaults = defaults
         self.known_caps = known_caps
         """What the daemon can do, or None when nobody asked it."""
+        self._programs = programs
         self.encoded: dict[Vertex, Encoded] = {}
 
     def input(self, output: Output) -> pb.Input:
@@ -119,4 +123,7 @@ class Marshalling:
         metadata = constraints.metadata
         if self.defaults.metadata != NO_METADATA:
             metadata = self.defaults.metadata.merged(metadata)
-        return Encoded(sha256(content), content, metadata, constraints.locations)
+        locations = constraints.locations
+        if not locations and constraints.caller is not None and self._programs is not None:
+            locations = (self._programs.location_of(constraints.caller),)
+        return Encoded(sha256(content), content, metadata, locations)
