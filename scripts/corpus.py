@@ -42,7 +42,7 @@ def compare(id: str) -> Outcome:
         form = {"id": id, **{key: case.expected[key] for key in ("sha256", "utf8")}, **ours}
         (Path(folder) / f"{id}.json").write_text(json.dumps(form, sort_keys=True, ensure_ascii=False))
     found = differences(case, ours)
-    return Outcome(id, found, chosen(case, found))
+    return Outcome(id, found, chosen(case, found, ours, lambda content: make(case.with_content(content), corpus.meta)))
 
 
 def compare_words(shell: dict[str, Any]) -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ class FakeImages:
 
     async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
         """See `Resolving.resolve_source`."""
-        raise Unsupported(f"{identifier} is not looked up")
+        raise Unsupported(f"ResolveSourceMetadata not supported: {identifier}")
 
 
 class FakeBuild:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from tests.kit.corpus import forms
 from tests.kit.corpus.fakes import AMD64, ARM64, FakeBuild, FakeImages
 from tests.kit.corpus.files import Case
@@ -16,6 +15,7 @@ from tests.kit.corpus.forms import Form
 from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform
 from buildkit.core.result import Result
+from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.dockerfile.convert import Converted, convert
 from buildkit.frontend.dockerfile.linter import Finding
 from buildkit.frontend.dockerfile.options import ConvertOptions

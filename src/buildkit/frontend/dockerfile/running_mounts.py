@@ -11,7 +11,7 @@ from buildkit.frontend.dockerfile.gotext import quote
 from buildkit.frontend.dockerfile.instructions import Run
 from buildkit.frontend.dockerfile.location import DockerfileError, Location
 from buildkit.frontend.dockerfile.mount import Mount
-from buildkit.frontend.dockerfile.stagebuild import Need, StageBuild
+from buildkit.frontend.dockerfile.stagebuild import SCRATCH, Need, StageBuild
 from buildkit.llb import caps
 from buildkit.llb import mount as llb
 from buildkit.llb.file import Owner, mkdir
@@ -30,7 +30,7 @@ def convert_mounts(
         from_stage = bool(mount.source_stage) or mount.type == "cache"
         if from_stage and not source.dispatched:
             raise DockerfileError(
-                f"cannot mount from stage {quote(mount.source_stage)} to {quote(mount.target)}, "
+                f"cannot mount from stage {quote(mount.source_stage or SCRATCH)} to {quote(mount.target)}, "
                 "stage needs to be defined before current command"
             )
         if mount.type == "secret":
