@@ -1,21 +1,14 @@
-"""Platforms as image references and results print them."""
+"""Platforms as results name them."""
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from buildkit.core.platform import Platform, host_platform, normalize
-
-
-def format_all(platform: Platform) -> str:
-    """``os[(version)]/arch[/variant]``."""
-    os = f"{platform.os}({quote(platform.os_version, safe='+$,:;@&=')})" if platform.os_version else platform.os
-    return "/".join(part for part in (os, platform.architecture, platform.variant) if part)
+from buildkit.frontend.dockerfile.platformspec import format_full
 
 
 def platform_id(platform: Platform | None) -> str:
     """The id under which a result is filed; None is this host's platform."""
-    return format_all(normalize(platform or host_platform()))
+    return format_full(normalize(platform or host_platform()))
 
 
 def to_json(platform: Platform) -> dict[str, object]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from buildkit.core.gojson import go_json
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.result import Attestation, Result
 from buildkit.core.values import dataclass, replace
-from buildkit.frontend.dockerfile.gojson import dumps
 from buildkit.frontend.dockerfile.platforms import platform_id, to_json
 from buildkit.frontend.frontend import FrontendResult, Ref
 
@@ -48,7 +48,7 @@ def assemble(results: Sequence[PlatformResult], *, multi_platform: bool) -> Fron
         if result.attestations:
             attestations[name] = result.attestations
         platforms.append({"ID": name, "Platform": to_json(_exported(result))})
-    metadata[_PLATFORMS] = dumps({"Platforms": platforms})
+    metadata[_PLATFORMS] = go_json({"Platforms": platforms}).encode()
     return Result(refs, single=not multi_platform, metadata=metadata, attestations=attestations)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from buildkit.core.errors import Range, SourceDetail
 from buildkit.core.excerpt import excerpt
+from buildkit.core.gojson import go_json_indented
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
-from buildkit.frontend.dockerfile.gojson import dumps_indented
 from buildkit.frontend.dockerfile.gotext import replace_invalid
 from buildkit.frontend.dockerfile.instructions import Program
 from buildkit.frontend.dockerfile.linter import Finding
@@ -54,7 +54,7 @@ def describe() -> FrontendResult:
     ]
     rows = ["NAME\tVERSION\tDESCRIPTION\n"]
     rows += (f"{str(r['name']).removeprefix('frontend.')}\t{r['version']}\t{r['description']}\n" for r in listed)
-    return answer("1.0.0", json=dumps_indented(listed), txt=_text(align("".join(rows), 1)))
+    return answer("1.0.0", json=_document(listed), txt=_text(align("".join(rows), 1)))
 
 
 def _request(name: str, description: str, options: Sequence[tuple[str, str]] | None) -> _Json:
@@ -89,7 +89,7 @@ def targets(program: Program, content: bytes) -> FrontendResult:
         name = " ".join(filter(None, (origin.name, "(default)" if default else "")))
         rows.append(f"{name}\t{origin.description}\n")
     text = _text(align("".join(rows), 1))
-    return answer("1.0.0", json=dumps_indented({"targets": listed or None, "sources": [content]}), txt=text)
+    return answer("1.0.0", json=_document({"targets": listed or None, "sources": [content]}), txt=text)
 
 
 def outline(found: Outline, content: bytes) -> FrontendResult:
@@ -111,7 +111,7 @@ def outline(found: Outline, content: bytes) -> FrontendResult:
         ssh=[_need(need) for need in found.agents],
         sources=[content],
     )
-    return answer("1.0.0", json=dumps_indented(document), txt=_text(_outline_text(found)))
+    return answer("1.0.0", json=_document(document), txt=_text(_outline_text(found)))
 
 
 def _need(need: OutlineNeed) -> _Json:
@@ -148,7 +148,7 @@ def lint(findings: Sequence[Finding], failure: Failure | None, file: SourceFile)
         }
     broken = bool(findings) or failure is not None
     text = "".join(_warning_text(finding, file) for finding in sorted(findings, key=_first_line))
-    return answer("1.0.0", json=dumps_indented(document), txt=_text(text), statuscode=b"1" if broken else b"0")
+    return answer("1.0.0", json=_document(document), txt=_text(text), statuscode=b"1" if broken else b"0")
 
 
 def _warning(finding: Finding) -> _Json:
@@ -183,7 +183,7 @@ def convert(definition: Definition) -> FrontendResult:
     source = {} if definition.source is None else MessageToDict(definition.source.to_pb())
     metadata = {digest: metadata_json(m) for digest, m in definition.metadata.items()}
     document = {"def": dict(sorted(ops.items())), "metadata": dict(sorted(metadata.items())), "source": source}
-    return answer("0.1.0", json=dumps_indented(document))
+    return answer("0.1.0", json=_document(document))
 
 
 def metadata_json(metadata: OpMetadata) -> _Json:
@@ -256,6 +256,10 @@ def merged(locations: Sequence[Location]) -> Location:
 def _present(*, required: Sequence[str] = (), **fields: object) -> _Json:
     """The fields that are not empty; ``required`` ones always. A trailing underscore frees a name."""
     return {key.rstrip("_"): value for key, value in fields.items() if value or key in required}
+
+
+def _document(value: object) -> bytes:
+    return go_json_indented(value).encode()
 
 
 def _text(text: str) -> bytes:
