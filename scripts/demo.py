@@ -32,15 +32,16 @@ def make_base(layout: Path) -> str:
     """A Debian base image made from the distribution's own packages, as an OCI layout; gives its digest."""
     if not (layout / "index.json").exists():
         say("Making a base image (debian:bookworm) from Debian's packages")
-        rootfs = DEMO / "base.tar"
+        project = DEMO / "debian"
+        project.mkdir(exist_ok=True)
         sources = [path for path in SOURCES if path.exists() and path.stat().st_size][:1]
         options = ["--variant=apt", "--mode=root", "--quiet"]
         options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
-        run("mmdebstrap", *options, "--dpkgopt=force-unsafe-io", "bookworm", rootfs, *sources)
-        from tests.kit.images import layout_from_rootfs_tar
-
-        layout_from_rootfs_tar(rootfs, layout, tag="bookworm")
-        rootfs.unlink()
+        run("mmdebstrap", *options, "--dpkgopt=force-unsafe-io", "bookworm", project / "rootfs.tar", *sources)
+        (project / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\nCMD [\"/bin/bash\"]\n")
+        output = f"type=oci,tar=false,name=debian:bookworm,dest={layout}"
+        run(BUILDCTL, "build", project, "--root", STATE, "--progress", "plain", "--output", output)
+        shutil.rmtree(project)
     index = json.loads((layout / "index.json").read_text())
     return str(index["manifests"][0]["digest"])
 
@@ -99,5 +100,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())
