@@ -15,6 +15,7 @@ from buildkit.core.values import dataclass, field
 from buildkit.engine.lock import root_lock
 from buildkit.engine.results import RefResults
 from buildkit.executor.runc import RuncExecutor
+from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.frontend import Frontend
 from buildkit.oci.hosts import HostConfig
 from buildkit.oci.registry import Registry
@@ -99,5 +100,5 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: RuncEx
         parallelism=asyncio.Semaphore(parallelism),
     )
     solver: Solver[Ref | None] = Solver(DatabaseKeys(db), RefResults(store))
-    frontends: dict[str, Frontend] = {}
+    frontends: dict[str, Frontend] = {"dockerfile.v0": DockerfileFrontend()}
     return Engine(config, store, sessions, Builder(worker, solver, images, frontends))
