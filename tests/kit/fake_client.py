@@ -47,7 +47,7 @@ class FakeClient:
         """Stand in for the embedded engine."""
 
         @asynccontextmanager
-        async def open_embedded(root, *, waiting):
+        async def open_embedded(root, *, waiting, last=False):
             self.roots.append(str(root))
             yield self
 

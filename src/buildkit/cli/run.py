@@ -226,7 +226,7 @@ async def _until_terminated(work: Coroutine[None, None, None]) -> None:
         task.cancel()
 
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(terminate))
     try:
         await task
     except asyncio.CancelledError:
@@ -235,7 +235,7 @@ async def _until_terminated(work: Coroutine[None, None, None]) -> None:
         sys.stderr.write("error: terminated\n")
         raise SystemExit(_TERMINATED) from None
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _lost_result(parsed: Parsed, options: SolveOptions) -> str:

@@ -86,7 +86,7 @@ def open_client(parsed: Parsed) -> AbstractAsyncContextManager[Client]:
 
     from buildkit.client.embedded import open_embedded
 
-    return open_embedded(Path(root or default_root()), waiting=_tell_holder)
+    return open_embedded(Path(root or default_root()), waiting=_tell_holder, last=True)
 
 
 def _tell_holder(holder: str) -> None:

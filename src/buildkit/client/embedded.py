@@ -95,9 +95,14 @@ class EmbeddedClient:
 
 
 @asynccontextmanager
-async def open_embedded(root: Path, *, waiting: Callable[[str], None]) -> AsyncIterator[EmbeddedClient]:
-    """The engine whose state is in ``root``; ``waiting`` hears which process holds it, if one does."""
-    async with open_engine(EngineConfig(root=root), waiting=waiting) as engine:
+async def open_embedded(
+    root: Path, *, waiting: Callable[[str], None], last: bool = False
+) -> AsyncIterator[EmbeddedClient]:
+    """The engine whose state is in ``root``; ``waiting`` hears which process holds it, if one does.
+
+    ``last``: this process ends when the engine does.
+    """
+    async with open_engine(EngineConfig(root=root, last=last), waiting=waiting) as engine:
         yield EmbeddedClient(engine)
 
 

@@ -95,6 +95,8 @@ class Database:
 
         The connection is kept open until the process is gone, so this is not for processes that go on.
         """
-        import ctypes
+        import gc
 
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+        kept: list[object] = [self._connection]
+        kept.append(kept)
+        gc.freeze()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import TypeAlias
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.pattern import Pattern
 
 Digest: TypeAlias = str
 """A string such as ``sha256:2c26b4…``; validated by `parse_digest` where it comes from outside."""
 
 _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
-_SHAPE = re.compile(r"([a-z0-9]+):([a-f0-9]+)")
+_SHAPE = Pattern(r"([a-z0-9]+):([a-f0-9]+)")
 
 EMPTY: Digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 """The digest of zero bytes."""

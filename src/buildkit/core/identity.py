@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LENGTH = 25
@@ -10,7 +10,7 @@ _LENGTH = 25
 
 def new_id() -> str:
     """128 random bits and a bit more, as 25 lower-case base-36 characters."""
-    number = secrets.randbits(129)
+    number = int.from_bytes(os.urandom(17)) >> 7
     digits: list[str] = []
     for _ in range(_LENGTH):
         number, rest = divmod(number, 36)

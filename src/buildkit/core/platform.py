@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import platform as host
+import os as system
 import re
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, replace
 
-_WORD = re.compile(r"[A-Za-z0-9_.-]+")
+_WORD = Pattern(r"[A-Za-z0-9_.-]+")
 _OS = {"macos": "darwin"}
 _ARCHITECTURES: dict[tuple[str, str], tuple[str, str]] = {
     ("i386", ""): ("386", ""),
@@ -65,7 +66,7 @@ def parse_platform(text: str) -> Platform:
         if not _WORD.fullmatch(part):
             raise InvalidInput(
                 f'"{part}" is an invalid component of "{text}": '
-                f'platform specifier component must match "{_WORD.pattern}"'
+                f'platform specifier component must match "[A-Za-z0-9_.-]+"'
             )
     this = host_platform()
     if len(parts) == 1:
@@ -95,7 +96,8 @@ def format_platform(platform: Platform) -> str:
 
 def host_platform() -> Platform:
     """The platform that this process runs on."""
-    return normalize(Platform(host.system().lower(), host.machine()))
+    here = system.uname()
+    return normalize(Platform(here.sysname.lower(), here.machine))
 
 
 def accepted_by(platform: Platform) -> tuple[Platform, ...]:

@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # type checkers see the standard decorator, whose behaviour this is
     from dataclasses import asdict, astuple, dataclass, field, fields, replace  # noqa: TID251
 else:
-    import sys
+    from buildkit.core.lean import lean_imports
 
-    _absent = "typing_extensions" not in sys.modules
-    if _absent:
-        sys.modules["typing_extensions"] = None  # msgspec then takes typing: 20 ms less
-    try:
+    _UNUSED = tuple(f"msgspec.{name}" for name in ("inspect", "json", "msgpack", "toml", "yaml"))
+    with lean_imports(absent=("typing_extensions",), later=_UNUSED):  # without the first, msgspec takes typing
         import msgspec
         from msgspec import NODEFAULT, defstruct
         from msgspec.structs import astuple, fields, replace
-    finally:
-        if _absent:
-            del sys.modules["typing_extensions"]
 
     _OWN = frozenset(("__dict__", "__weakref__", "__annotations__", "__slots__", "__classcell__"))
 

@@ -14,7 +14,7 @@ from buildkit.core.progress import Stream
 from buildkit.core.values import dataclass, field
 from buildkit.engine.lock import root_lock
 from buildkit.engine.results import RefResults
-from buildkit.executor.runc import RuncExecutor
+from buildkit.executor.later import LaterExecutor
 from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.frontend import Frontend
 from buildkit.oci.hosts import HostConfig
@@ -49,6 +49,8 @@ class EngineConfig:
     """Where steps can run, the default first; () is what this machine can do."""
     entitlements: frozenset[str] = frozenset()
     """What builds may be granted."""
+    last: bool = False
+    """Whether the process ends with the engine: the database is then left as it is, with no wait for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,18 @@ async def open_engine(
         try:
             store = Store.open(config.root, db, snapshotter=config.snapshotter)
             try:
-                with closing(RuncExecutor(config.root / "executor")) as executor:
+                with closing(LaterExecutor(config.root / "executor")) as executor:
                     yield _assemble(config, db, store, executor)
             finally:
                 await store.close()
         finally:
-            db.close()
+            if config.last:
+                db.leave()
+            else:
+                db.close()
 
 
-def _assemble(config: EngineConfig, db: Database, store: Store, executor: RuncExecutor) -> Engine:
+def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterExecutor) -> Engine:
     sessions = Sessions()
     registry = Registry(config.registries)
     images = Images(registry, sessions, store)

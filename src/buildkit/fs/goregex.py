@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from buildkit.core.pattern import Pattern
+
 _POSIX = {
     "alnum": "0-9A-Za-z",
     "alpha": "A-Za-z",
@@ -25,7 +27,7 @@ _CONTROL = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ANCHORS = {"A": r"\A", "z": r"\Z", "b": r"\b", "B": r"\B"}
 
 
-_REPEAT = re.compile(r"\{(0|[1-9][0-9]*)(?:(,)(0|[1-9][0-9]*)?)?\}")
+_REPEAT = Pattern(r"\{(0|[1-9][0-9]*)(?:(,)(0|[1-9][0-9]*)?)?\}")
 _MOST_REPEATS = 1000
 
 

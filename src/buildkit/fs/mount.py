@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from tempfile import mkdtemp
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition, PermissionDenied, Unsupported
 from buildkit.core.values import dataclass
@@ -154,10 +153,16 @@ def mounts_below(root: str) -> list[str]:
     return found[::-1]
 
 
+def _make_place() -> str:
+    from tempfile import mkdtemp
+
+    return mkdtemp(prefix="buildkit-mount-")
+
+
 @contextmanager
 def mounted(mounts: Sequence[Mount], at: str | None = None) -> Iterator[str]:
     """Mount for the length of the block, at ``at`` or at a temporary directory; yields the path."""
-    place = at if at is not None else mkdtemp(prefix="buildkit-mount-")
+    place = at if at is not None else _make_place()
     try:
         mount_all(mounts, place)
         try:
@@ -189,7 +194,7 @@ def opened(what: Mount) -> Iterator[int]:
         else:
             detached = -1
     if detached < 0:
-        place = mkdtemp(prefix="buildkit-mount-")
+        place = _make_place()
         try:
             mount(what, place)
             detached = os.open(place, os.O_PATH | os.O_CLOEXEC)

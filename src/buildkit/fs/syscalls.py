@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+from functools import cache
+from struct import pack
+from typing import Any
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS = 1, 2, 4, 8, 16
 MS_REMOUNT, MS_DIRSYNC, MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 32, 128, 256, 1024, 2048
@@ -23,35 +25,33 @@ _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _AT_FDCWD = -100
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 437, 442
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
+
+@cache
+def _libc() -> Any:
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+    library.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    library.syscall.restype = ctypes.c_long
+    return library
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-class _MountAttr(ctypes.Structure):
-    _fields_ = (
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
-    )
+def _syscall(*arguments: int | bytes | None) -> int:
+    return int(_libc().syscall(*arguments))
 
 
 def mount(source: str, target: str, filesystem: str, flags: int, options: str) -> None:
     """mount(2)."""
-    result = _libc.mount(os.fsencode(source), os.fsencode(target), os.fsencode(filesystem), flags, os.fsencode(options))
+    result = _libc().mount(
+        os.fsencode(source), os.fsencode(target), os.fsencode(filesystem), flags, os.fsencode(options)
+    )
     _check(result, target)
 
 
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
-    _check(_libc.umount2(os.fsencode(target), flags), target)
+    _check(_libc().umount2(os.fsencode(target), flags), target)
 
 
 def fsopen(filesystem: str) -> int:
@@ -83,9 +83,9 @@ def open_tree(path: str, flags: int, directory: int = _AT_FDCWD) -> int:
 
 def mount_setattr(fd: int, attributes: int, *, recursive: bool) -> None:
     """mount_setattr(2): set ``MOUNT_ATTR_*`` on a detached mount."""
-    change = _MountAttr(attr_set=attributes)
+    change = pack("=4Q", attributes, 0, 0, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    _check(_syscall(_MOUNT_SETATTR, fd, b"", flags, ctypes.byref(change), ctypes.sizeof(change)), "")
+    _check(_syscall(_MOUNT_SETATTR, fd, b"", flags, change, len(change)), "")
 
 
 def move_mount(fd: int, target: str) -> None:
@@ -95,13 +95,14 @@ def move_mount(fd: int, target: str) -> None:
 
 def openat2(directory: int, path: str, flags: int, mode: int, resolve: int) -> int:
     """openat2(2)."""
-    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
-    encoded = os.fsencode(path)
-    return _check(_syscall(_OPENAT2, directory, encoded, ctypes.byref(how), ctypes.sizeof(how)), path)
+    how = pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
+    return _check(_syscall(_OPENAT2, directory, os.fsencode(path), how, len(how)), path)
 
 
 def _check(result: int, path: str) -> int:
     if result < 0:
-        code = ctypes.get_errno()
+        from ctypes import get_errno
+
+        code = get_errno()
         raise OSError(code, os.strerror(code), path)
     return result

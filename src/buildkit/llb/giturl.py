@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, field
 from buildkit.llb.gourl import GoUrl, lenient_query, parse_query, parse_url
 from buildkit.llb.paths import clean
 
 _PROTOCOLS = frozenset({"http", "https", "ssh", "git"})
-_PROTOCOL = re.compile(r"[a-zA-Z0-9]+(?=://)")
-_SCP = re.compile(r"([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?\Z")
+_PROTOCOL = Pattern(r"[a-zA-Z0-9]+(?=://)")
+_SCP = Pattern(r"([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?\Z")
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 

@@ -6,12 +6,13 @@ import re
 from urllib.parse import quote
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass
 
-_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*\Z")
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_SCHEME = Pattern(r"[a-zA-Z][a-zA-Z0-9+.-]*\Z")
+_ESCAPE = Pattern(r"%[0-9A-Fa-f]{2}")
 _HOST_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~!$&'()*+,;=:[]<>\"")
-_USER_LETTERS = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*\Z")
+_USER_LETTERS = Pattern(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*\Z")
 _PATH_SAFE = "$&+,/:;=@~-_."
 _FRAGMENT_SAFE = "$&+,/:;=?@!()*~-_."
 _VALID_IN_PATH = frozenset("!$&'()*+,;=:@[]/%")

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from buildkit.core.errors import InvalidInput, Unavailable
+from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, field
 
 HUB_KEY = "https://index.docker.io/v1/"
@@ -21,7 +22,7 @@ HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _IDENTITY_USER = "<token>"
 _NOT_FOUND = "credentials not found in native keychain"
-_PROGRAM_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_PROGRAM_NAME = Pattern(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,8 @@ class Challenge:
     parameters: Mapping[str, str]
 
 
-_CHALLENGE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s+|$)")
-_PARAMETER = re.compile(r'\s*,?\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_CHALLENGE = Pattern(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s+|$)")
+_PARAMETER = Pattern(r'\s*,?\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
 
 
 def parse_challenges(headers: list[str]) -> list[Challenge]:

@@ -9,6 +9,7 @@ import re
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
+from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, replace
 
 DEFAULT_DOMAIN = "docker.io"
@@ -22,12 +23,12 @@ _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_REFERENCE = re.compile(
+_REFERENCE = Pattern(
     rf"(?P<domain>{_DOMAIN})/(?P<path>{_WORD}(?:/{_WORD})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
-_TAG_ONLY = re.compile(_TAG)
-_KNOWN_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
-_BARE_ID = re.compile(r"[a-f0-9]{64}")
+_TAG_ONLY = Pattern(_TAG)
+_KNOWN_DIGEST = Pattern(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_BARE_ID = Pattern(r"[a-f0-9]{64}")
 
 
 @dataclass(frozen=True, slots=True)

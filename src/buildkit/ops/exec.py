@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-from buildkit.api import ops_pb2 as pb
-from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail, Unsupported
-from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
+from buildkit.core.errors import Unsupported
 from buildkit.fs.contenthash import Selector
 from buildkit.ops import gojson
-from buildkit.ops.clip import Clip
 from buildkit.ops.contents import content_digest
 from buildkit.ops.exec_key import InputUse, exec_key, uses_of_inputs
-from buildkit.ops.goquote import quote
 from buildkit.ops.load import Description, Result
-from buildkit.ops.mounts import CacheKey, Preparation, Prepared, find_secret
 from buildkit.solver.digests import selector_digest
 from buildkit.solver.graph import CacheInput, CacheMap, Step
-from buildkit.store.draft import Draft
-from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
 
-_DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_EMULATOR = "/dev/.buildkit_qemu_emulator"
-_NETWORKS = {pb.UNSET: "", pb.HOST: "host", pb.NONE: "none"}
+if TYPE_CHECKING:
+    from buildkit.ops.mounts import CacheKey
 
 
 class ExecOp:
@@ -59,110 +51,7 @@ class ExecOp:
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Run it; the results are the trees of those mounts that have an output."""
-        async with self._worker.turn(), self._worker.leases.of(step) as lease, AsyncExitStack() as scope:
-            prepared = await Preparation(self._op, self._worker, lease, step, scope).run(inputs, self._forget)
-            clip = Clip(step.progress.log)
-            try:
-                container = await self._container(prepared, step)
-                usage = await self._worker.executor.run(container, clip.write)
-            except BuildkitError as error:
-                clip.flush()
-                if isinstance(error, ExitError):
-                    words = quote(" ".join(self._op.meta.args))
-                    error.prefixed(f"process {words} did not complete successfully: ")
-                raise await self._explained(error, inputs, prepared, step) from None
-            step.note(
-                usage={"user": usage.user_time, "system": usage.system_time, "wall": usage.wall_time},
-                exit_code=usage.exit_code,
-            )
-            results = [await _ref_of(prepared.results[number]) for number in sorted(prepared.results)]
-            for ref in results:
-                step.hold(ref)
-            return results
+        from buildkit.ops.exec_run import ExecRun
 
-    async def _container(self, prepared: Prepared, step: Step) -> Container:
-        meta = self._op.meta
-        args = tuple(meta.args)
-        attachments = list(prepared.attachments)
-        emulator = self._worker.platforms.emulator(self._platform)
-        if emulator is not None:
-            args = (_EMULATOR, *args)
-            attachments.append(Attachment(_EMULATOR, emulator, readonly=True))
-        process = Process(
-            args,
-            (*_environment(self._op), *await self._secret_variables(step)),
-            meta.cwd or "/",
-            meta.user,
-            meta.hostname,
-            _network(self._op),
-            self._op.security == pb.INSECURE,
-            tuple(Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in meta.ulimit),
-            _resources(self._limits),
-            tuple((host.Host, host.IP) for host in meta.extraHosts),
-            meta.cgroupParent,
-            tuple(meta.validExitCodes),
-            remove_stubs_recursive=meta.removeMountStubsRecursive,
-        )
-        return Container(prepared.root, process, tuple(attachments), prepared.readonly_root)
-
-    async def _secret_variables(self, step: Step) -> list[str]:
-        variables: list[str] = []
-        for wanted in self._op.secretenv:
-            if not wanted.ID:
-                raise InvalidInput(f"secret ID missing for {quote(wanted.name)} environment variable")
-            content = await find_secret(self._worker, step, wanted.ID, optional=wanted.optional)
-            variables.append(f"{wanted.name}={(content or b'').decode(errors='surrogateescape')}")
-        return variables
-
-    async def _explained(
-        self, error: BuildkitError, inputs: Sequence[Result], prepared: Prepared, step: Step
-    ) -> BuildkitError:
-        """With the trees as they are now, for whoever wants to look into them."""
-        if not isinstance(error, ExitError):
-            return error
-        mounted: list[str] = []
-        given: list[str] = []
-        for number, mount in enumerate(self._op.mounts):
-            ref = inputs[mount.input] if 0 <= mount.input < len(inputs) else None
-            given.append(ref.id if ref is not None else "")
-            draft = prepared.drafts.get(number)
-            if draft is not None:
-                ref = await draft.commit()
-                step.hold(ref)
-            mounted.append(ref.id if ref is not None else "")
-        return error.detailed(SolveDetail(tuple(given), tuple(mounted), self._whole.SerializeToString()))
-
-
-async def _ref_of(result: Draft | Ref) -> Ref:
-    return result if isinstance(result, Ref) else await result.commit()
-
-
-def _environment(op: pb.ExecOp) -> list[str]:
-    env = list(op.meta.env)
-    if op.meta.HasField("proxy_env"):
-        proxies = op.meta.proxy_env
-        for name in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"):
-            value = getattr(proxies, name)
-            if value:
-                env += [f"{name.upper()}={value}", f"{name}={value}"]
-    if not any(entry.startswith("PATH=") for entry in env):
-        env.append(_DEFAULT_PATH)
-    return env
-
-
-def _network(op: pb.ExecOp) -> str:
-    if op.network not in _NETWORKS:
-        raise InvalidInput(f"unknown network mode {op.network}")
-    return _NETWORKS[op.network]
-
-
-def _resources(given: pb.LinuxResources) -> Resources:
-    return Resources(
-        given.memory,
-        given.memorySwap,
-        given.cpuShares,
-        given.cpuPeriod,
-        given.cpuQuota,
-        given.cpusetCpus,
-        given.cpusetMems,
-    )
+        run = ExecRun(self._whole, self._platform, self._limits, self._forget, self._worker, step)
+        return await run.results(inputs)

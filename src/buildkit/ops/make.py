@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from buildkit.core.errors import InvalidInput
-from buildkit.ops.exec import ExecOp
-from buildkit.ops.file import FileOp
-from buildkit.ops.graph import BuildOp, DiffOp, MergeOp, PassthroughOp
 from buildkit.ops.load import NOTHING_SPECIAL, Description, Result, Rules
-from buildkit.ops.mounts import CacheKey
-from buildkit.ops.source import SourceOp
 from buildkit.solver.graph import Op
 from buildkit.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from buildkit.ops.mounts import CacheKey
 
 
 class OpMaker:
@@ -27,11 +27,19 @@ class OpMaker:
         kind = description.op.WhichOneof("op")
         worker = self._worker
         if kind == "source":
+            from buildkit.ops.source import SourceOp
+
             return SourceOp(description, worker)
         if kind == "exec":
+            from buildkit.ops.exec import ExecOp
+
             return ExecOp(description, worker, self._forgotten)
         if kind == "file":
+            from buildkit.ops.file import FileOp
+
             return FileOp(description, worker)
+        from buildkit.ops.graph import BuildOp, DiffOp, MergeOp, PassthroughOp
+
         if kind == "merge":
             return MergeOp(description, worker)
         if kind == "diff":

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from buildkit.core.digest import Digest
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass
-from buildkit.oci.tokens import Keyring
+
+if TYPE_CHECKING:
+    from buildkit.oci.tokens import Keyring
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import os
 import stat
 from collections.abc import AsyncIterator, Sequence
@@ -83,7 +82,9 @@ class Reader:
                 with os.scandir(handle) as entries:
                     names = sorted(entry.name for entry in entries)
                 if pattern:
-                    names = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+                    from fnmatch import fnmatchcase
+
+                    names = [name for name in names if fnmatchcase(name, pattern)]
                 return [_stat(handle, name, name) for name in names]
             finally:
                 os.close(handle)

@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from buildkit.core.digest import Digest, sha256_text
 from buildkit.core.errors import AlreadyExists, InvalidInput
 from buildkit.core.progress import Sink
 from buildkit.core.values import replace
-from buildkit.solver.chains import Chain, export_chain
 from buildkit.solver.decide import Level
 from buildkit.solver.edge import EdgeState, Parts
 from buildkit.solver.graph import CURRENT_COMPATIBILITY, Edge, Results, Vertex
@@ -22,6 +21,9 @@ from buildkit.solver.record import StepRecord, StepRecords, step_record
 from buildkit.solver.running import Running
 from buildkit.solver.vertex import VertexState
 from buildkit.solver.work import Queue
+
+if TYPE_CHECKING:
+    from buildkit.solver.chains import Chain
 
 R = TypeVar("R")
 
@@ -230,6 +232,8 @@ class Job(Generic[R]):
 
     def chain(self, edges: Iterable[Edge[R]], *, roots: bool = False, backlinks: bool = True) -> Chain:
         """The records that lead to edges that this job built (`chains.export_chain`)."""
+        from buildkit.solver.chains import export_chain
+
         return export_chain([self._edge(edge, ()) for edge in edges], roots=roots, backlinks=backlinks)
 
     @property

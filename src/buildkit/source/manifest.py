@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from calendar import timegm
 from collections.abc import Awaitable, Callable
 
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import Corrupt, FailedPrecondition, NotFound
+from buildkit.core.pattern import Pattern
 from buildkit.core.platform import Platform, rank
 from buildkit.core.values import dataclass, replace
 from buildkit.oci import spec
@@ -15,7 +15,7 @@ from buildkit.oci.spec import Descriptor, ImageConfig, Index, Manifest
 from buildkit.store.refs import LayerSource
 
 _NESTING_LIMIT = 4
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?\d*(?:[Zz]|([+-])(\d\d):(\d\d))")
+_TIME = Pattern(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?\d*(?:[Zz]|([+-])(\d\d):(\d\d))")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,7 +10,6 @@ from pathlib import Path
 from buildkit.core.errors import Unsupported
 from buildkit.core.platform import Platform, format_platform, host_platform, normalize, rank
 from buildkit.core.values import replace
-from buildkit.executor import tiny
 
 EMULATOR_PREFIX = "buildkit-qemu-"
 _QEMU_NAMES = {"arm64": "aarch64", "amd64": "x86_64", "386": "i386"}
@@ -40,6 +37,11 @@ def levels_of(flags: Iterable[str]) -> list[str]:
 
 def runs_here(architecture: str) -> bool:
     """Whether a container can execute programs of ``architecture``: asked of the kernel, in an empty root."""
+    import shutil
+    import tempfile
+
+    from buildkit.executor import tiny
+
     chroot = shutil.which("chroot") or shutil.which("chroot", path="/usr/sbin:/sbin")
     if chroot is None or os.geteuid() != 0:
         return False
@@ -94,6 +96,8 @@ class Platforms:
             raise Unsupported(
                 f"no support for running processes with {format_platform(wanted)} platform, supported: {have}"
             )
+        import shutil
+
         return shutil.which(EMULATOR_PREFIX + _QEMU_NAMES.get(wanted.architecture, wanted.architecture))
 
     def _runnable(self) -> tuple[Platform, ...]:

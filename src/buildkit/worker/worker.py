@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from buildkit.core.values import dataclass, field
-from buildkit.executor.executor import Executor
 from buildkit.session.registry import Sessions
 from buildkit.source.source import Sources
 from buildkit.store.store import Store
 from buildkit.worker.leases import Leases
 from buildkit.worker.platforms import Platforms
+
+if TYPE_CHECKING:
+    from buildkit.executor.executor import Executor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

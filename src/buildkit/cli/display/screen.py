@@ -6,9 +6,10 @@ Understands what build tools use to redraw (carriage return, backspace, cursor m
 from __future__ import annotations
 
 import codecs
-import re
 
-_TOKEN = re.compile(
+from buildkit.core.pattern import Pattern
+
+_TOKEN = Pattern(
     r"\x1b\[(?P<args>[0-9;?<=>]*)[ -/]*(?P<command>[@-~])"
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
     r"|\x1b[()][^\x1b]"

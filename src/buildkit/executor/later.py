@@ -1,0 +1,32 @@
+"""An executor that is made for its first container: a build that finds everything in its cache needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildkit.executor.executor import Container, Output, Usage
+    from buildkit.executor.runc import RuncExecutor
+
+
+class LaterExecutor:
+    """`buildkit.executor.runc.RuncExecutor`, imported and made by the first `run`."""
+
+    def __init__(self, directory: Path) -> None:
+        """See `RuncExecutor`."""
+        self._directory = directory
+        self._made: RuncExecutor | None = None
+
+    async def run(self, container: Container, output: Output) -> Usage:
+        """See `buildkit.executor.executor.Executor`."""
+        if self._made is None:
+            from buildkit.executor.runc import RuncExecutor
+
+            self._made = RuncExecutor(self._directory)
+        return await self._made.run(container, output)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        if self._made is not None:
+            self._made.close()
