@@ -87,7 +87,7 @@ def main() -> int:
     say("Building it again: nothing changed")
     second = build(project, image, base, digest)
     say("Changing one line and building again")
-    (project / "motd").write_text("brave new world\n")
+    (project / "greeting").write_text("brave new world\n")
     third = build(project, image, base, digest)
     run_image(image)
 

@@ -2,8 +2,8 @@
 
 int main(void) {
     char line[256];
-    FILE *motd = fopen("/etc/motd", "r");
-    if (motd == NULL || fgets(line, sizeof line, motd) == NULL) {
+    FILE *greeting = fopen("/etc/greeting", "r");
+    if (greeting == NULL || fgets(line, sizeof line, greeting) == NULL) {
         fprintf(stderr, "greeter: no message of the day\n");
         return 1;
     }
