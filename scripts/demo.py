@@ -38,7 +38,7 @@ def make_base(layout: Path) -> str:
         options = ["--variant=apt", "--mode=root", "--quiet"]
         options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
         run("mmdebstrap", *options, "--dpkgopt=force-unsafe-io", "bookworm", project / "rootfs.tar", *sources)
-        (project / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\nCMD [\"/bin/bash\"]\n")
+        (project / "Dockerfile").write_text('FROM scratch\nADD rootfs.tar /\nCMD ["/bin/bash"]\n')
         output = f"type=oci,tar=false,name=debian:bookworm,dest={layout}"
         run(BUILDCTL, "build", project, "--root", STATE, "--progress", "plain", "--output", output)
         shutil.rmtree(project)

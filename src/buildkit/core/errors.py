@@ -90,6 +90,12 @@ class BuildkitError(Exception):
         self.args = (self.message,)
         return self
 
+    def suffixed(self, suffix: str) -> BuildkitError:
+        """Put ``suffix`` after the message and return self."""
+        self.message += suffix
+        self.args = (self.message,)
+        return self
+
 
 class InvalidInput(BuildkitError):
     """The caller's input is wrong; the same call will fail again."""

@@ -35,9 +35,9 @@ class Runtime:
     path: str
     compiled: bool
 
-    def command(self, state: Path, log: Path, *words: str) -> list[str]:
-        """The argument vector of a call."""
-        return [self.path, "--root", str(state), "--log", str(log), "--log-format", "json", *words]
+    def command(self, state: Path, log: Path, *words: str, log_format: str = "text") -> list[str]:
+        """The argument vector of a call. What a runtime says of a program it cannot start is for the user to read."""
+        return [self.path, "--root", str(state), "--log", str(log), "--log-format", log_format, *words]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Probe:
     def _call(self, runtime: Runtime, bundle: Path, wanted: int) -> str | None:
         log = bundle / "log.json"
         state = self._directory / "runtime"
-        command = runtime.command(state, log, "run", "--bundle", str(bundle), bundle.name)
+        command = runtime.command(state, log, "run", "--bundle", str(bundle), bundle.name, log_format="json")
         pid = os.posix_spawn(
             command[0],
             command,

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
-from buildkit.core.platform import Platform
+from buildkit.core.platform import Platform, format_platform
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
 from buildkit.ops.clip import Clip
 from buildkit.ops.goquote import quote
@@ -56,7 +56,7 @@ class ExecRun:
                 clip.flush()
                 if isinstance(error, ExitError):
                     words = quote(" ".join(self._op.meta.args))
-                    error.prefixed(f"process {words} did not complete successfully: ")
+                    error.prefixed(f"process {words} did not complete successfully: ").suffixed(self._foreign_hint())
                 raise await self._explained(error, inputs, prepared) from None
             step.note(
                 usage={"user": usage.user_time, "system": usage.system_time, "wall": usage.wall_time},
@@ -91,6 +91,13 @@ class ExecRun:
             remove_stubs_recursive=meta.removeMountStubsRecursive,
         )
         return Container(prepared.root, process, tuple(attachments), prepared.readonly_root)
+
+    def _foreign_hint(self) -> str:
+        """What may be wrong with a step whose platform neither this machine nor an emulator runs; else nothing."""
+        platforms, wanted = self._worker.platforms, self._platform
+        if platforms.runs(wanted) or platforms.emulator(wanted) is not None:
+            return ""
+        return f" ({format_platform(wanted)} does not run here: no emulator for it is installed)"
 
     async def _secret_variables(self) -> list[str]:
         variables: list[str] = []
