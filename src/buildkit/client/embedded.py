@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from buildkit.client.options import (
@@ -24,7 +24,7 @@ from buildkit.session.auth import DockerKeys
 from buildkit.session.files import Directories
 from buildkit.session.outputs import Destinations, resolve_destination
 from buildkit.session.secrets import SecretFiles, SecretSource
-from buildkit.session.session import Session
+from buildkit.session.session import Agents, Session
 from buildkit.session.stores import Layouts
 from buildkit.solve.request import ExporterRequest, SolveRequest
 from buildkit.store.gc import PrunePolicy, Usage
@@ -57,9 +57,8 @@ class EmbeddedClient:
     async def build(self, options: SolveOptions) -> AsyncIterator[EmbeddedBuild]:
         """Start a build; leaving the scope early cancels it and waits until it has stopped."""
         _refuse_what_is_missing(options)
-        session = _session_of(options)
         stream = Stream()
-        async with self.engine.sessions.attach(session):
+        async with _agents_of(options) as agents, self.engine.sessions.attach(_session_of(options, agents)) as session:
             task = asyncio.create_task(self._solve(_request_of(options, session), stream))
             try:
                 yield EmbeddedBuild(stream, task)
@@ -110,7 +109,6 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
     missing = [
         ("exporting a build cache (--export-cache)", options.exports),
         ("importing a build cache (--import-cache)", options.imports),
-        ("forwarding ssh agents (--ssh)", options.ssh),
         ("a source policy (--source-policy-file)", options.source_policy),
         ("--registry-auth-tlscontext", options.registry_tls),
         ("--proxy-network", options.proxy_network),
@@ -120,11 +118,20 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
             raise Unsupported(f"{name} is not supported by the embedded engine yet")
 
 
-def _session_of(options: SolveOptions) -> Session:
+def _agents_of(options: SolveOptions) -> AbstractAsyncContextManager[Agents | None]:
+    if not options.ssh:
+        return nullcontext()
+    from buildkit.session.ssh import AgentSource, open_agents
+
+    return open_agents(AgentSource(agent.id, agent.paths, agent.raw) for agent in options.ssh)
+
+
+def _session_of(options: SolveOptions, agents: Agents | None) -> Session:
     return Session.new(
         locals=Directories(options.locals),
         auth=DockerKeys(),
         secrets=SecretFiles(SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets),
+        ssh=agents,
         stores=Layouts(options.oci_layouts),
         outputs=Destinations(
             [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]

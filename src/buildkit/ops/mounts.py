@@ -12,7 +12,7 @@ from buildkit.core.values import dataclass, field
 from buildkit.executor.executor import Attachment, Secret, Source
 from buildkit.fs.mount import Mount
 from buildkit.ops.validate import NOTHING, ROOT
-from buildkit.session.session import Session
+from buildkit.session.session import Agents, Session
 from buildkit.solver.graph import Step
 from buildkit.store.caches import Sharing
 from buildkit.store.draft import Draft
@@ -146,21 +146,26 @@ class Preparation:
             self._attach(mount, secret, readonly=True, options=flags)
 
     async def _ssh(self, mount: pb.Mount) -> None:
+        if not mount.HasField("SSHOpt"):
+            raise InvalidInput("invalid ssh mount options")
+        from buildkit.session.ssh import agent_socket
+
         option = mount.SSHOpt
 
-        async def check(session: Session) -> bool:
+        async def find(session: Session) -> Agents:
             if session.ssh is None:
                 raise NotFound(f'no SSH key "{option.ID}" forwarded from the client')
             await session.ssh.check(option.ID)
-            return True
+            return session.ssh
 
         try:
-            await self._worker.sessions.any(self._step.sessions(), check)
+            agents = await self._worker.sessions.any(self._step.sessions(), find)
         except BuildkitError:
             if option.optional:
                 return
             raise
-        raise Unsupported("mounts of type ssh are not supported yet")
+        socket = agent_socket(agents, option.ID, uid=option.uid, gid=option.gid, mode=option.mode & 0o777)
+        self._attach(mount, await self._scope.enter_async_context(socket))
 
     def _keep(self, mount: pb.Mount, what: Draft | Ref) -> None:
         if mount.output in self._made.results:

@@ -18,6 +18,9 @@ from buildkit.core.values import dataclass
 if TYPE_CHECKING:
     from buildkit.oci.tokens import Keyring
 
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+
 
 @dataclass(frozen=True, slots=True)
 class LocalTree:
@@ -45,13 +48,13 @@ class Secrets(Protocol):
 
 
 class Agents(Protocol):
-    """Lends ssh agents by id."""
+    """Lends ssh agents by id; see `buildkit.session.ssh`."""
 
     async def check(self, id: str) -> None:
-        """Raises `NotFound` (``unset ssh forward key …``) when there is no such agent."""
+        """Raises `NotFound` (``unset ssh forward key …``) when there is no such agent; "" is ``default``."""
 
-    def path(self, id: str) -> Path | None:
-        """The agent's socket when the lender is in this process."""
+    async def forward(self, id: str, reader: StreamReader, writer: StreamWriter) -> None:
+        """Connect a client to the agent until one of them ends it; the caller closes ``writer``."""
 
 
 class Stores(Protocol):
