@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildkit.core.db import Database
 from buildkit.core.platform import Platform
@@ -35,6 +36,9 @@ from buildkit.worker.leases import Leases
 from buildkit.worker.platforms import Platforms
 from buildkit.worker.worker import Worker
 
+if TYPE_CHECKING:
+    from buildkit.executor.runc import Settings
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
@@ -51,6 +55,12 @@ class EngineConfig:
     """What builds may be granted."""
     last: bool = False
     """Whether the process ends with the engine: the database is then left as it is, with no wait for the disk."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the worker says of itself, beyond what it knows."""
+    executor: Settings | None = None
+    """How containers are run; None is the default."""
+    without_frontends: frozenset[str] = frozenset()
+    """Frontends that are switched off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +72,9 @@ class Engine:
     sessions: Sessions
     builder: Builder
 
-    async def solve(self, request: SolveRequest, progress: Stream) -> SolveResponse:
+    async def solve(self, request: SolveRequest, progress: Stream, *, driver: Frontend | None = None) -> SolveResponse:
         """Run one build; see `buildkit.solve.solve.Builder.solve`."""
-        return await self.builder.solve(request, progress)
+        return await self.builder.solve(request, progress, driver=driver)
 
 
 @asynccontextmanager
@@ -78,7 +88,7 @@ async def open_engine(
         try:
             store = Store.open(config.root, db, snapshotter=config.snapshotter)
             try:
-                with closing(LaterExecutor(config.root / "executor")) as executor:
+                with closing(LaterExecutor(config.root / "executor", config.executor)) as executor:
                     yield _assemble(config, db, store, executor)
             finally:
                 await store.close()
@@ -102,8 +112,11 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
         sessions=sessions,
         leases=Leases(store),
         platforms=Platforms(config.platforms),
+        labels=config.labels,
         parallelism=asyncio.Semaphore(parallelism),
     )
     solver: Solver[Ref | None] = Solver(DatabaseKeys(db), RefResults(store))
     frontends: dict[str, Frontend] = {"dockerfile.v0": DockerfileFrontend()}
+    for name in config.without_frontends:
+        frontends.pop(name, None)
     return Engine(config, store, sessions, Builder(worker, solver, images, frontends))

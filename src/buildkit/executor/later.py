@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buildkit.executor.executor import Container, Output, Usage
-    from buildkit.executor.runc import RuncExecutor
+    from buildkit.executor.runc import RuncExecutor, Settings
 
 
 class LaterExecutor:
     """`buildkit.executor.runc.RuncExecutor`, imported and made by the first `run`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Settings | None = None) -> None:
         """See `RuncExecutor`."""
         self._directory = directory
+        self._settings = settings
         self._made: RuncExecutor | None = None
 
     async def run(self, container: Container, output: Output) -> Usage:
         """See `buildkit.executor.executor.Executor`."""
         if self._made is None:
-            from buildkit.executor.runc import RuncExecutor
+            from buildkit.executor.runc import RuncExecutor, Settings
 
-            self._made = RuncExecutor(self._directory)
+            self._made = RuncExecutor(self._directory, self._settings or Settings())
         return await self._made.run(container, output)
 
     def close(self) -> None:

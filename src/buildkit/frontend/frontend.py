@@ -113,6 +113,14 @@ class Solving(Protocol):
         """What another frontend (``gateway.v0``) makes of the same build."""
         ...
 
+    async def evaluate(self, ref: Ref | None) -> None:
+        """Wait until a tree is made."""
+        ...
+
+    def definition_of(self, ref: Ref) -> Definition:
+        """What makes a tree."""
+        ...
+
 
 class Resolving(Protocol):
     """Looks at sources without fetching them; shown to the user as a step named ``log_name``."""

@@ -18,7 +18,7 @@ from buildkit.llb.definition import Definition
 from buildkit.ops.load import Rules, load
 from buildkit.ops.make import OpMaker
 from buildkit.solve.reading import Reader
-from buildkit.solve.refs import LazyRef
+from buildkit.solve.refs import LazyRef, own
 from buildkit.solver.job import Job
 from buildkit.source.image import Images
 from buildkit.store.lease import Lease
@@ -80,6 +80,15 @@ class BuildBridge:
                 raise Unsupported("frontend gateway.v0 (frontends in images) is not supported yet")
             raise InvalidInput(f"invalid frontend: {frontend}")
         return await found.solve(self.bridge(), options, inputs)
+
+    async def evaluate(self, ref: seam.Ref | None) -> None:
+        """See `buildkit.frontend.frontend.Solving.evaluate`."""
+        if ref is not None:
+            await own(ref).evaluate(self.job)
+
+    def definition_of(self, ref: seam.Ref) -> Definition:
+        """See `buildkit.frontend.frontend.Solving.definition_of`."""
+        return own(ref).definition
 
     # -- resolving --
 

@@ -13,7 +13,7 @@ from buildkit.core.values import dataclass
 from buildkit.frontend import frontend as seam
 from buildkit.frontend.frontend import FileStat
 from buildkit.fs.tree import open_in_root, read_xattrs
-from buildkit.solve.refs import LazyRef
+from buildkit.solve.refs import own
 from buildkit.solver.job import Job
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
@@ -102,9 +102,7 @@ class Reader:
                 os.close(handle)
 
     async def _built(self, ref: seam.Ref | None) -> Ref | None:
-        if ref is not None and not isinstance(ref, LazyRef):
-            raise InvalidInput("the ref is not of this build")
-        return None if ref is None else await ref.evaluate(self.job)
+        return None if ref is None else await own(ref).evaluate(self.job)
 
     @asynccontextmanager
     async def _root(self, ref: seam.Ref | None) -> AsyncIterator[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from buildkit.core.errors import BuildkitError, SourceDetail, VertexDetail
+from buildkit.core.errors import BuildkitError, InvalidInput, SourceDetail, VertexDetail
 from buildkit.core.values import dataclass
 from buildkit.llb.definition import Definition
 from buildkit.solver.graph import Edge
@@ -37,3 +37,10 @@ class LazyRef:
                     file = place.file
                     error.detailed(SourceDetail(file.filename, file.content, file.language, place.ranges))
                 return
+
+
+def own(ref: object) -> LazyRef:
+    """A ref that comes back from a frontend; raises `InvalidInput` for anything else."""
+    if not isinstance(ref, LazyRef):
+        raise InvalidInput("the ref is not of this build")
+    return ref

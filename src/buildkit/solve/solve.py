@@ -12,7 +12,7 @@ from buildkit.core.values import dataclass
 from buildkit.frontend.frontend import Frontend
 from buildkit.solve.bridge import BuildBridge
 from buildkit.solve.outputs import Outputs
-from buildkit.solve.refs import LazyRef
+from buildkit.solve.refs import LazyRef, own
 from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.solver.job import Job, Solver
 from buildkit.source.image import Images
@@ -29,8 +29,10 @@ class Builder:
     images: Images
     frontends: Mapping[str, Frontend]
 
-    async def solve(self, request: SolveRequest, progress: Stream) -> SolveResponse:
+    async def solve(self, request: SolveRequest, progress: Stream, *, driver: Frontend | None = None) -> SolveResponse:
         """Run one build to its end; ``progress`` gets everything that happens and is closed by the caller.
+
+        ``driver`` is the frontend of a request that has neither a frontend nor a definition: the client itself.
 
         Raises `BuildkitError` with the vertex and the source lines that it comes from.
         """
@@ -51,25 +53,24 @@ class Builder:
                     self.frontends,
                     self.images,
                 )
-                wanted = await self._ask(building, request)
+                wanted = await self._ask(building, request, driver)
                 result = await evaluate(wanted, job)
                 response = await outputs.write(result, request, lease, progress)
         shown = {f"frontend.{key}": value.decode("utf-8", "replace") for key, value in result.metadata.items()}
         return SolveResponse({**shown, **response}, result.metadata)
 
-    async def _ask(self, building: BuildBridge, request: SolveRequest) -> Result[LazyRef]:
+    async def _ask(self, building: BuildBridge, request: SolveRequest, driver: Frontend | None) -> Result[LazyRef]:
         if request.definition is not None:
             if request.frontend:
                 raise InvalidInput("cannot solve with both Definition and Frontend specified")
             return Result({"": await building.solve(request.definition)})
-        if not request.frontend:
+        if request.frontend:
+            found = await building.forward(request.frontend, request.frontend_attrs, request.frontend_inputs)
+        elif driver is not None:
+            found = await driver.solve(building.bridge(), request.frontend_attrs, request.frontend_inputs)
+        else:
             raise InvalidInput("neither a frontend nor a definition is given")
-        found = await building.forward(request.frontend, request.frontend_attrs, request.frontend_inputs)
-        refs: dict[str, LazyRef | None] = {}
-        for platform, ref in found.refs.items():
-            if ref is not None and not isinstance(ref, LazyRef):
-                raise InvalidInput(f"frontend {request.frontend}: result is not a ref of this build")
-            refs[platform] = ref
+        refs = {platform: None if ref is None else own(ref) for platform, ref in found.refs.items()}
         return Result(refs, found.single, found.metadata)
 
 

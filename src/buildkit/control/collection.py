@@ -1,0 +1,68 @@
+"""Garbage collection by the daemon itself: soon after a build, at most once a minute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from logging import getLogger
+
+from buildkit.core.errors import BuildkitError
+from buildkit.store.gc import PrunePolicy
+from buildkit.store.store import Store
+
+log = getLogger(__name__)
+
+DELAY = 1.0
+"""Seconds from the end of a build to the collection."""
+INTERVAL = 60.0
+"""Seconds between two collections."""
+
+
+class Collection:
+    """Prunes by the daemon's policies when told that something may have to go."""
+
+    def __init__(
+        self, store: Store, policies: Sequence[PrunePolicy], *, delay: float = DELAY, interval: float = INTERVAL
+    ) -> None:
+        self._store = store
+        self._policies = tuple(policies)
+        self._delay = delay
+        self._interval = interval
+        self._last: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[int] | None = None
+
+    def trigger(self) -> None:
+        """Collect soon; asking again before that changes nothing."""
+        if not self._policies or self._timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + self._delay
+        if self._last is not None:
+            at = max(at, self._last + self._interval)
+        self._timer = loop.call_at(at, self._start)
+
+    def _start(self) -> None:
+        self._timer = None
+        self._last = asyncio.get_running_loop().time()
+        self._task = asyncio.create_task(self.collect())
+
+    async def collect(self) -> int:
+        """Prune now; gives the bytes that were freed."""
+        freed = 0
+        try:
+            async for usage in self._store.prune(*self._policies):
+                freed += usage.size
+        except (BuildkitError, OSError) as error:
+            log.error("gc error: %s", error)
+        if freed:
+            log.debug("gc cleaned up %d bytes", freed)
+        return freed
+
+    async def close(self) -> None:
+        """Collect no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])

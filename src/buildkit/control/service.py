@@ -1,0 +1,107 @@
+"""``moby.buildkit.v1.Control``: each method is a conversion around one call of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+from buildkit.api import control_pb2 as pb
+from buildkit.control.attach import Opening, session_method
+from buildkit.control.builds import Builds
+from buildkit.control.calls import listing, unary
+from buildkit.control.collection import Collection
+from buildkit.control.gateway import ClientFrontend
+from buildkit.control.progress import responses
+from buildkit.control.records import buildkit_version, fields_of, policy_of, usage_to_pb
+from buildkit.control.request import read_request
+from buildkit.core import version
+from buildkit.engine.engine import Engine
+from buildkit.frontend.gateway.convert import WorkerFacts
+from buildkit.rpc.server import Method
+from buildkit.solve.request import SolveRequest, SolveResponse
+from buildkit.store.filters import parse_filters
+
+SERVICE = "moby.buildkit.v1.Control"
+
+
+def timestamp_header() -> dict[str, list[str]]:
+    """The daemon's clock, for clients that show how long ago something was."""
+    now = datetime.now(UTC)
+    return {"buildkit-current-timestamp": [f"{now:%Y-%m-%dT%H:%M:%S.%f}000Z"]}
+
+
+class Control:
+    """The service of one engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        builds: Builds,
+        worker: Callable[[], WorkerFacts],
+        open_session: Opening,
+        collection: Collection,
+    ) -> None:
+        self._engine = engine
+        self._builds = builds
+        self._worker = worker
+        self._open_session = open_session
+        self._collection = collection
+
+    def methods(self) -> dict[str, Method]:
+        """The methods by path."""
+        named = {
+            "Info": unary(pb.InfoRequest, self.info),
+            "ListWorkers": unary(pb.ListWorkersRequest, self.list_workers),
+            "DiskUsage": unary(pb.DiskUsageRequest, self.disk_usage),
+            "Prune": listing(pb.PruneRequest, self.prune),
+            "Solve": unary(pb.SolveRequest, self.solve),
+            "Status": listing(pb.StatusRequest, self.status, timestamp_header),
+            "Session": session_method(self._engine.sessions, self._open_session),
+        }
+        return {f"/{SERVICE}/{name}": method for name, method in named.items()}
+
+    async def info(self, request: pb.InfoRequest) -> pb.InfoResponse:
+        """Who answers."""
+        found = buildkit_version()
+        found.dockerfileVersion = version.DOCKERFILE
+        return pb.InfoResponse(buildkitVersion=found)
+
+    async def list_workers(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
+        """The workers that pass any of the filters."""
+        passes = parse_filters(list(request.filter))
+        worker = self._worker()
+        found = [worker.to_pb()] if passes(fields_of(worker)) else []
+        return pb.ListWorkersResponse(record=found)
+
+    async def disk_usage(self, request: pb.DiskUsageRequest) -> pb.DiskUsageResponse:
+        """What takes space."""
+        usage = await self._engine.store.usage(list(request.filter), request.ageLimit / 1e9)
+        return pb.DiskUsageResponse(record=[usage_to_pb(one) for one in usage])
+
+    async def prune(self, request: pb.PruneRequest) -> AsyncIterator[pb.UsageRecord]:
+        """Free space; each record once it is gone."""
+        async for usage in self._engine.store.prune(policy_of(request)):
+            yield usage_to_pb(usage)
+
+    async def solve(self, message: pb.SolveRequest) -> pb.SolveResponse:
+        """Build; answers when everything is exported."""
+        request = read_request(message, self._engine.config.entitlements)
+        try:
+            response = await self._run(request)
+        finally:
+            self._collection.trigger()
+        return pb.SolveResponse(ExporterResponse=response.exporter_response)
+
+    async def _run(self, request: SolveRequest) -> SolveResponse:
+        with self._builds.running_as(request.id) as build:
+            driver = ClientFrontend(self._builds, build, self._worker)
+            return await self._engine.solve(request, build.progress, driver=driver)
+
+    async def status(self, request: pb.StatusRequest) -> AsyncIterator[pb.StatusResponse]:
+        """Everything that happens in a build, from its beginning to its end."""
+        progress = await self._builds.progress(request.Ref)
+        async for batch in progress.read():
+            for message in responses(batch):
+                yield message
+            await asyncio.sleep(0)

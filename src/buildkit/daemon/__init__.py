@@ -1,0 +1,1 @@
+"""``buildkitd``: the engine plus listeners, configuration and draining."""

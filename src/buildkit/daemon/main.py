@@ -1,0 +1,63 @@
+"""``buildkitd``: command line and configuration in, a daemon until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+
+from buildkit.core.errors import BuildkitError
+from buildkit.daemon.flags import BadUsage, Given, overlay, parse_flags
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon; returns the exit status."""
+    environ = os.environ
+    try:
+        given = parse_flags(sys.argv[1:] if arguments is None else arguments, environ)
+        if given.on("help"):
+            from buildkit.daemon.flags import usage_text
+
+            sys.stdout.write(usage_text())
+            return DONE
+        if given.on("version"):
+            from buildkit.core.version import version_line
+
+            sys.stdout.write(version_line("buildkitd") + "\n")
+            return DONE
+        return _serve(given, environ)
+    except BadUsage as error:
+        sys.stderr.write(f"buildkitd: {error}\n")
+        return BAD_USAGE
+    except (BuildkitError, OSError) as error:
+        sys.stderr.write(f"buildkitd: {error}\n")
+        return FAILED
+
+
+def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
+    import asyncio
+    from logging import getLogger
+
+    from buildkit.daemon.config import DaemonConfig, default_places
+    from buildkit.daemon.logs import set_up
+    from buildkit.daemon.server import run
+    from buildkit.daemon.toml import read_config
+
+    places = default_places(environ, os.geteuid())
+    start = DaemonConfig(root=places.root, addresses=(places.address,))
+    named = given.last("config")
+    read = read_config(Path(named) if named else places.config, start)
+    config = overlay(given, read.config)
+    set_up(config.log_level, config.log_format)
+    for key in read.unknown:
+        getLogger("buildkit.daemon").warning("unknown key in the configuration: %s", key)
+    os.umask(0)
+    asyncio.run(run(config, environ))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

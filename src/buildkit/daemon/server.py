@@ -1,0 +1,169 @@
+"""The daemon put together: an engine, its services, and the listeners they are served on."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import cache
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildkit.control.attach import bare_session
+from buildkit.control.builds import Builds
+from buildkit.control.collection import Collection
+from buildkit.control.gateway import gateway_methods
+from buildkit.control.journal import journaled
+from buildkit.control.records import buildkit_version, policy_to_pb
+from buildkit.control.service import Control
+from buildkit.core.errors import FailedPrecondition
+from buildkit.core.platform import format_platform, parse_platform
+from buildkit.daemon.config import DaemonConfig, disk_size
+from buildkit.daemon.listen import listen_all
+from buildkit.daemon.notify import notify
+from buildkit.daemon.policies import policies_of
+from buildkit.engine.engine import Engine, EngineConfig, open_engine
+from buildkit.executor.network import choose_mode
+from buildkit.executor.runc import Settings
+from buildkit.executor.runtime import CANDIDATES
+from buildkit.frontend.gateway.convert import WorkerFacts
+from buildkit.rpc.server import Server
+
+if TYPE_CHECKING:
+    from buildkit.store.gc import PrunePolicy
+
+log = getLogger(__name__)
+
+DRAIN_SECONDS = 60.0
+"""How long running builds may take to end once the daemon is told to stop."""
+
+
+@contextmanager
+def daemon_lock(root: Path) -> Iterator[None]:
+    """One daemon per state folder; raises `FailedPrecondition`."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = root / "buildkitd.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedPrecondition(f"could not lock {path}, another instance running?") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def engine_config(config: DaemonConfig) -> EngineConfig:
+    """What the engine is told."""
+    worker = config.worker
+    return EngineConfig(
+        root=config.root,
+        snapshotter=worker.snapshotter,
+        registries=config.registries,
+        max_parallelism=worker.max_parallelism,
+        platforms=tuple(parse_platform(text) for text in worker.platforms),
+        entitlements=config.entitlements,
+        labels=worker.labels,
+        executor=Settings(
+            network=worker.network,
+            dns=config.dns,
+            cgroup_parent=worker.cgroup_parent,
+            runtimes=(worker.binary,) if worker.binary else CANDIDATES,
+        ),
+        without_frontends=config.disabled_frontends,
+    )
+
+
+def worker_facts(engine: Engine, network: str, policies: tuple[PrunePolicy, ...]) -> WorkerFacts:
+    """What clients are told of the engine's worker. Asks the kernel which platforms run here."""
+    worker = engine.builder.worker
+    prefix = "org.mobyproject.buildkit.worker."
+    labels = {
+        f"{prefix}executor": "oci",
+        f"{prefix}snapshotter": engine.store.snapshotter_name,
+        f"{prefix}hostname": socket.gethostname() or "unknown",
+        f"{prefix}network": network,
+        f"{prefix}oci.process-mode": "sandbox",
+        f"{prefix}selinux.enabled": "false",
+        **worker.labels,
+    }
+    platforms = worker.platforms.all()
+    gc = tuple(policy_to_pb(policy) for policy in policies)
+    return WorkerFacts(worker.id, labels, platforms, gc, buildkit_version())
+
+
+@asynccontextmanager
+async def open_services(config: DaemonConfig) -> AsyncIterator[Server]:
+    """The engine and everything that it can be asked over the wire."""
+    network = choose_mode(config.worker.network)
+    policies = policies_of(config.worker.gc, disk_size(config.root))
+
+    def waiting(holder: str) -> None:
+        log.info("waiting for %s, which uses %s", holder, config.root)
+
+    async with open_engine(engine_config(config), waiting=waiting) as engine:
+        builds = Builds()
+        collection = Collection(engine.store, policies)
+        facts = cache(lambda: worker_facts(engine, network, policies))
+        control = Control(engine, builds, facts, bare_session, collection)
+        server = Server(journaled({**control.methods(), **gateway_methods(builds)}))
+        try:
+            yield server
+        finally:
+            await collection.close()
+
+
+async def run(config: DaemonConfig, environ: MutableMapping[str, str]) -> None:
+    """Serve until a signal says stop; then finish what runs, or cancel it at the second signal."""
+    with daemon_lock(config.root):
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(open_services(config))
+            listeners = await listen_all(config, server, environ)
+            stop = _stop_signals(server)
+            for listener in listeners:
+                log.info("running server on %s", listener.shown)
+            notify("READY=1", environ)
+            try:
+                await stop.wait()
+                log.info("stopping server")
+                notify("STOPPING=1", environ)
+            finally:
+                for listener in listeners:
+                    listener.close()
+            await _drain(server)
+
+
+def _stop_signals(server: Server) -> asyncio.Event:
+    """Set by the first signal; the second one cancels every call."""
+    stop = asyncio.Event()
+
+    def told() -> None:
+        if stop.is_set():
+            server.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    return stop
+
+
+async def _drain(server: Server) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await server.drain()
+    except TimeoutError:
+        log.warning("builds did not end within %d seconds and are cancelled", DRAIN_SECONDS)
+        server.cancel()
+        await server.drain()
+
+
+def describe(facts: WorkerFacts) -> str:
+    """One line of the log about a worker."""
+    platforms = " ".join(format_platform(platform) for platform in facts.platforms)
+    return f'found worker "{facts.id}", labels={facts.labels}, platforms=[{platforms}]'

@@ -1,0 +1,1 @@
+"""The gateway: frontends that run elsewhere and reach their build through ``LLBBridge``."""

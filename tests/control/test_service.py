@@ -1,0 +1,118 @@
+import asyncio
+
+import pytest
+from tests.kit.daemons import drive, running_daemon
+
+from buildkit.core.errors import AlreadyExists, InvalidInput, NotFound, PermissionDenied, Unsupported
+from buildkit.daemon.config import WorkerConfig
+from buildkit.llb import mkfile, scratch
+
+
+@pytest.fixture
+async def peer(tmp_path):
+    async with running_daemon(tmp_path) as found:
+        yield found
+
+
+def hello(text="hello"):
+    return scratch().file(mkfile("/hello", text.encode()))
+
+
+@pytest.mark.row("A20")
+async def test_a_client_learns_who_answers(peer):
+    found = (await peer.control("Info")).buildkitVersion
+    assert (found.package, found.version, found.dockerfileVersion) == ("github.com/moby/buildkit", "v0.32.2", "1.26.0")
+    assert found.revision.startswith("pybuildkit-")
+
+
+@pytest.mark.row("A21", "S87")
+async def test_a_worker_tells_its_platforms_labels_and_policies(peer):
+    (worker,) = (await peer.control("ListWorkers")).record
+    assert (peer.config.root / "workerid").read_text().strip() == worker.ID
+    assert worker.platforms[0].OS == "linux"
+    assert worker.Labels["org.mobyproject.buildkit.worker.snapshotter"] == "native"
+    assert [policy.all for policy in worker.GCPolicy] == [False, False, False, True]
+    assert worker.GCPolicy[0].keepDuration == 48 * 3600 * 10**9
+    assert worker.GCPolicy[0].maxUsedSpace == 512 * 10**6
+
+
+@pytest.mark.row("A21")
+async def test_workers_are_filtered_by_id_and_label(tmp_path):
+    async with running_daemon(tmp_path, worker=WorkerConfig(snapshotter="native", labels={"pool": "a"})) as peer:
+        assert len((await peer.control("ListWorkers", filter=["labels.pool==a"])).record) == 1
+        assert len((await peer.control("ListWorkers", filter=["labels.pool==b", "id==x"])).record) == 0
+
+
+@pytest.mark.row("A24", "A30", "A80", "A81", "A83", "A91", "A180")
+async def test_a_client_drives_a_build_through_the_bridge(peer):
+    response, statuses = await drive(peer, hello())
+    names = {vertex.digest: vertex.name for status in statuses for vertex in status.vertexes}
+    done = {vertex.name for status in statuses for vertex in status.vertexes if vertex.HasField("completed")}
+    assert list(names.values()) == list(done) == ["mkfile /hello"]
+    assert dict(response.ExporterResponse) == {}
+
+
+@pytest.mark.row("A22", "A23")
+async def test_usage_is_told_and_pruned(peer):
+    await drive(peer, hello())
+    (record,) = (await peer.control("DiskUsage")).record
+    assert record.Description == "mkfile /hello" and record.Size > 0 and not record.InUse
+    assert [gone.ID for gone in await peer.listing("Prune", all=True)] == [record.ID]
+    assert (await peer.control("DiskUsage")).record == []
+
+
+@pytest.mark.row("A26")
+@pytest.mark.parametrize(
+    ("version", "text"),
+    [
+        (99, r"unsupported compatibility-version 99: upgrade buildkit \(max supported: 30\)"),
+        (11, r"unsupported compatibility-version 11 \(supported: \[10 20 30\]\)"),
+    ],
+)
+async def test_unknown_compatibility_versions_are_refused(peer, version, text):
+    with pytest.raises(InvalidInput, match=text):
+        await peer.control("Solve", CompatibilityVersion=version)
+
+
+@pytest.mark.row("A27", "A28", "A33")
+async def test_what_is_not_known_or_not_allowed_is_refused_by_name(peer):
+    with pytest.raises(InvalidInput, match='exporter "zzz" could not be found'):
+        await peer.control("Solve", Exporters=[{"Type": "zzz"}])
+    with pytest.raises(InvalidInput, match='unknown cache exporter: "zzz"'):
+        await peer.control("Solve", Cache={"Exports": [{"Type": "zzz"}]})
+    with pytest.raises(InvalidInput, match="unknown entitlement zzz"):
+        await peer.control("Solve", Entitlements=["zzz"])
+    with pytest.raises(PermissionDenied, match=r"security\.insecure is not allowed by build daemon"):
+        await peer.control("Solve", Entitlements=["security.insecure"])
+
+
+async def test_what_is_missing_is_refused_by_name(peer):
+    with pytest.raises(Unsupported, match="proxy network"):
+        await peer.control("Solve", ProxyNetwork=True)
+    with pytest.raises(Unsupported, match="ExecProcess: containers"):
+        await peer.channel.call("/moby.buildkit.v1.frontend.LLBBridge/ExecProcess").receive()
+
+
+@pytest.mark.row("A30")
+async def test_an_unknown_frontend_is_refused(peer):
+    with pytest.raises(InvalidInput, match="invalid frontend: nope"):
+        await peer.control("Solve", Frontend="nope")
+
+
+@pytest.mark.row("A105")
+async def test_a_ref_of_another_build_is_not_found(peer):
+    solving = asyncio.create_task(peer.control("Solve", Ref="one"))
+    with pytest.raises(NotFound, match="no such ref: other"):
+        await peer.bridge("one", "ReadFile", Ref="other", FilePath="/x")
+    await peer.bridge("one", "Return", result={})
+    await solving
+
+
+@pytest.mark.row("A24")
+async def test_a_build_id_is_taken_once(peer):
+    first = asyncio.create_task(peer.control("Solve", Ref="one"))
+    await peer.bridge("one", "Ping")
+    with pytest.raises(AlreadyExists, match="job ID one exists"):
+        await peer.control("Solve", Ref="one")
+    await peer.bridge("one", "Return", result={})
+    await first
