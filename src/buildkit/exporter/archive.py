@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest, algorithm, hex_of
-from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput
+from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput, Unsupported
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
@@ -69,6 +69,8 @@ class ArchiveExporter:
             from buildkit.oci.layout import Layout
 
             directory = outputs.directory(exporting.id)
+            if directory is None:
+                raise Unsupported("tar=false is not supported for remote clients yet")
             await asyncio.to_thread(
                 _write_layout, Layout.create(directory), exporting.store.content, blobs, root, names
             )

@@ -19,6 +19,7 @@ from buildkit.exporter.delivery import Delivery, check_deletable
 from buildkit.exporter.epoch import Epoch, choose_epoch
 from buildkit.exporter.exporter import Exported, Exporting
 from buildkit.exporter.platforms import ExportPlatform, platforms_of, ref_of
+from buildkit.fs.send import SentTree
 from buildkit.fs.tarwrite import (
     BLOCK,
     CHARACTER,
@@ -33,6 +34,7 @@ from buildkit.fs.tarwrite import (
     padding,
 )
 from buildkit.fs.tree import Entry, walk
+from buildkit.session.session import Outputs
 from buildkit.store.blobs import Compression
 from buildkit.store.refs import Ref
 
@@ -103,17 +105,36 @@ class FilesExporter:
         writer.finish()
 
     async def _export_local(self, trees: Sequence[_Tree], result: Result[Ref], exporting: Exporting) -> None:
-        target = exporting.need_outputs().directory(exporting.id)
-        if self.delete:
-            check_deletable(target)
+        outputs = exporting.need_outputs()
+        target = outputs.directory(exporting.id)
         split = not result.single if self.split is None else self.split
         if not split:
             await asyncio.to_thread(_refuse_collisions, trees)
+        if target is None:
+            await self._send(trees, split, outputs, exporting)
+            return
+        if self.delete:
+            check_deletable(target)
         loop = asyncio.get_running_loop()
         for number, tree in enumerate(trees):
             label = f"copying files {tree.platform.id}" if split else "copying files"
             with _counted(exporting, "copying files" if self.delete else label, loop) as seen:
                 await asyncio.to_thread(self._deliver, tree, trees, target, split, number, seen)
+
+    async def _send(self, trees: Sequence[_Tree], split: bool, outputs: Outputs, exporting: Exporting) -> None:
+        """To a client on another machine, all at once if that is what tells it what to delete."""
+        sent = [
+            SentTree(tree.root, mtime=tree.mtime, below=tree.directory if split else "", owner=None) for tree in trees
+        ]
+        if self.delete and not split and len(sent) > 1:
+            raise Unsupported("mode=delete with several platforms in one directory is not supported for remote clients")
+        for number, tree in enumerate(trees):
+            batch = sent if self.delete else [sent[number]]
+            label = f"copying files {tree.platform.id}" if split and not self.delete else "copying files"
+            with _counted(exporting, label, asyncio.get_running_loop()) as seen:
+                await outputs.send(exporting.id, batch, _growth(seen), whole=self.delete)
+            if self.delete:
+                return
 
     def _deliver(
         self,
@@ -200,6 +221,18 @@ def _counted(exporting: Exporting, id: str, loop: asyncio.AbstractEventLoop) -> 
     report(0)
     yield seen
     exporting.progress.status(id, name="transferring", current=total, started=started, completed=time_ns())
+
+
+def _growth(seen: Callable[[int], None]) -> Callable[[int], None]:
+    """Takes totals and tells by how much each is more than the one before."""
+    last = 0
+
+    def reached(total: int) -> None:
+        nonlocal last
+        seen(total - last)
+        last = total
+
+    return reached
 
 
 class TreeTar:

@@ -61,6 +61,11 @@ class Call:
         self.on_drained: Callable[[], None] | None = None
         """Called when the send queue has become short."""
 
+    @property
+    def failure(self) -> BuildkitError | None:
+        """The error that the call has ended with, if so."""
+        return self._error
+
     # -- reading --
 
     async def receive(self) -> bytes | None:
@@ -76,6 +81,17 @@ class Call:
         self._backlog -= len(message)
         self._pay()
         return message
+
+    async def receive_all(self) -> list[bytes]:
+        """Every message that is there, at least one; none when the peer has sent its last. Raises its error."""
+        first = await self.receive()
+        if first is None:
+            return []
+        messages = [first, *self._messages]
+        self._messages.clear()
+        self._backlog = 0
+        self._pay()
+        return messages
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (message := await self.receive()) is not None:

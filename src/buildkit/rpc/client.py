@@ -72,19 +72,36 @@ class Channel:
         """Send the preface."""
         self.connection.start()
 
-    def call(self, path: str, metadata: Metadata | None = None) -> ClientCall:
-        """Open a streaming call; raises `Unavailable` when the connection is gone."""
+    def call(self, path: str, metadata: Metadata | None = None, *, seconds: float | None = None) -> ClientCall:
+        """Open a streaming call; raises `Unavailable` when the connection is gone.
+
+        ``seconds`` is the deadline that the server is told; keeping it on this side is up to the caller.
+        """
         call = ClientCall(metadata or {})
         headers = (*self._fixed[:2], (b":path", path.encode()), *self._fixed[2:], *headers_of(call.metadata))
+        if seconds is not None:
+            headers += ((b"grpc-timeout", f"{max(1, int(seconds * 1000))}m".encode()),)
         try:
             call._stream = self.connection.open(headers, call)
         except ConnectionError as error:
             raise Unavailable(f"{path}: {error}") from error
         return call
 
-    async def unary(self, path: str, request: bytes, metadata: Mapping[str, Sequence[str]] | None = None) -> bytes:
-        """Send one message and return the one that answers; raises the server's error."""
-        call = self.call(path, metadata)
+    async def unary(
+        self,
+        path: str,
+        request: bytes,
+        metadata: Mapping[str, Sequence[str]] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> bytes:
+        """Send one message and return the one that answers; raises the server's error, or `TimeoutError`."""
+        if seconds is not None:
+            async with asyncio.timeout(seconds):
+                return await self._unary(self.call(path, metadata, seconds=seconds), path, request)
+        return await self._unary(self.call(path, metadata), path, request)
+
+    async def _unary(self, call: ClientCall, path: str, request: bytes) -> bytes:
         try:
             call.send_all([request])
             call.end()

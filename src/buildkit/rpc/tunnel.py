@@ -62,6 +62,11 @@ class Tunnel:
         call.on_drained = self._drained
         call.consume(self._take, self._end)
 
+    def close(self, reason: str) -> None:
+        """End the inner connection; the outer call is its owner's to end."""
+        self._over = True
+        self.connection.lost(reason)
+
     def _take(self, messages: list[bytes]) -> None:
         self.connection.receive(b"".join([unwrap(message) for message in messages]))
 

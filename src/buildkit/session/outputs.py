@@ -9,22 +9,30 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from buildkit.core.csv import split_fields
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
 
+if TYPE_CHECKING:
+    from buildkit.fs.send import SentTree
+    from buildkit.session.session import Seen
+
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A place on this machine. ``file`` ``-`` is standard output; at most one of the two is set."""
+    """A place on this machine. ``file`` ``-`` is standard output; at most one of the two is set.
+
+    ``delete``: whatever else is in the directory goes.
+    """
 
     file: str = ""
     directory: str = ""
+    delete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ def resolve_destination(kind: str, dest: str, attrs: Mapping[str, str], stdout: 
     if kind == "local" or unpacked:
         if not dest:
             raise InvalidInput(f"output directory is required for {kind} exporter")
-        return Destination(directory=dest)
+        return Destination(directory=dest, delete=kind == "local" and attrs.get("mode", "").strip().lower() == "delete")
     if kind == "tar" or archive:
         if dest not in ("", "-"):
             place = Path(dest)
@@ -119,6 +127,26 @@ class Destinations:
             await asyncio.to_thread(partial.replace, target)
         finally:
             partial.unlink(missing_ok=True)
+
+    def deletes(self, exporter: str) -> bool:
+        """Whether everything else in the exporter's directory is to go."""
+        return self._places.get(exporter, Destination()).delete
+
+    async def send(self, exporter: str, trees: Sequence[SentTree], seen: Seen, *, whole: bool = False) -> None:
+        """Copy trees into the exporter's directory, as if they came from elsewhere."""
+        target = self.directory(exporter)
+
+        def copy() -> int:
+            from buildkit.fs.receive import Receiver
+            from buildkit.fs.send import Sender
+
+            owner = (os.geteuid(), os.getegid())
+            with Sender(trees) as sender, Receiver(target, mirror=whole, compare=False, owner=owner) as receiver:
+                while not receiver.done:
+                    sender.take(receiver.feed(sender.produce()))
+                return receiver.received
+
+        seen(await asyncio.to_thread(copy))
 
     def directory(self, exporter: str) -> Path:
         """The exporter's directory, made if it is not there."""

@@ -6,31 +6,49 @@ wire lend alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 
 from buildkit.core.digest import Digest
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass
 
 if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+
+    from buildkit.fs.receive import Receiver
+    from buildkit.fs.send import SentTree
     from buildkit.oci.tokens import Keyring
 
-if TYPE_CHECKING:
-    from asyncio import StreamReader, StreamWriter
+Seen: TypeAlias = Callable[[int], None]
+"""Told now and then how many bytes have moved so far; on the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which part of a lent directory is wanted; patterns are those of `buildkit.fs.tree.walk`."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    follow: tuple[str, ...] = ()
+
+
+Fetch: TypeAlias = Callable[[Wanted, "Receiver", Seen], Awaitable[None]]
+"""Has a lent directory sent to a receiver; raises `NotFound` when the lender has no such directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalTree:
-    """A lent directory. ``path`` is set when the lender is in this process: the tree is read there, in place.
+    """A lent directory: read at ``path`` when the lender is in this process, else had from it with ``fetch``.
 
     Whoever reads it sees every file owned by 0:0, as BuildKit's clients send them.
     """
 
     name: str
     path: Path | None = None
+    fetch: Fetch | None = None
 
 
 class Locals(Protocol):
@@ -57,6 +75,13 @@ class Agents(Protocol):
         """Connect a client to the agent until one of them ends it; the caller closes ``writer``."""
 
 
+class Uploads(Protocol):
+    """Lends streams by id, each once: what ``http://buildkit-session/<id>`` means."""
+
+    async def open(self, id: str) -> BinaryIO:
+        """The stream, to be read from a thread; raises `NotFound`."""
+
+
 class Stores(Protocol):
     """Lends image content by store name (``--oci-layout name=path``)."""
 
@@ -76,8 +101,17 @@ class Outputs(Protocol):
         Raises `NotFound` when that exporter has no file, `AlreadyExists` when the client wants no new one.
         """
 
-    def directory(self, exporter: str) -> Path:
-        """The directory to write trees into, when the lender is in this process; raises `NotFound`."""
+    def directory(self, exporter: str) -> Path | None:
+        """The directory to write trees into; None when the lender is elsewhere: `send`. Raises `NotFound`."""
+
+    async def send(self, exporter: str, trees: Sequence[SentTree], seen: Seen, *, whole: bool = False) -> None:
+        """Have trees put into the exporter's directory, wherever it is; raises `NotFound`.
+
+        ``whole``: these trees are all that the directory is to hold (``mode=delete``).
+        """
+
+    def deletes(self, exporter: str) -> bool:
+        """Whether its owner wants everything else in the exporter's directory removed (``mode=delete``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -92,6 +126,7 @@ class Session:
     ssh: Agents | None = None
     stores: Stores | None = None
     outputs: Outputs | None = None
+    uploads: Uploads | None = None
 
     @classmethod
     def new(
@@ -104,6 +139,7 @@ class Session:
         ssh: Agents | None = None,
         stores: Stores | None = None,
         outputs: Outputs | None = None,
+        uploads: Uploads | None = None,
     ) -> Session:
         """A session with a random id."""
         return cls(
@@ -115,4 +151,5 @@ class Session:
             ssh=ssh,
             stores=stores,
             outputs=outputs,
+            uploads=uploads,
         )

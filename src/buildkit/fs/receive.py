@@ -1,0 +1,413 @@
+"""The receiving half of a tree transfer: a state machine without I/O of its own but for the files that it writes.
+
+Packets go in in batches and packets to answer come out; the caller moves both. Everything blocks, and one thread
+at a time may feed a receiver. The sender is not trusted: paths are checked to be clean, relative, in order and below
+directories that were announced, and no file is opened through a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from buildkit.core.errors import FailedPrecondition, InvalidInput
+from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass, replace
+from buildkit.fs import packets
+from buildkit.fs.packets import Stat
+from buildkit.fs.removal import remove
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_STORED = ("trusted.overlay.", "user.overlay.", "security.selinux")
+MOST_OPEN = 64
+"""Files that are written at once before the oldest is closed for a while."""
+
+
+@dataclass(slots=True)
+class _Directory:
+    """A directory whose entries are being announced; ``found`` is what it had, taken out as it is named again."""
+
+    path: str
+    found: dict[str, os.stat_result]
+    last: bytes = b""
+
+
+@dataclass(eq=False, slots=True)
+class _File:
+    """A file whose content was asked for. ``place`` is where it is written, ``fd`` -1 while it is closed."""
+
+    stat: Stat
+    place: str
+    fd: int = -1
+    made: bool = False
+
+
+class Receiver:
+    """Makes a directory equal to what a sender announces, asking only for files that differ.
+
+    ``mirror`` removes whatever is not announced; without it the directory is merged into, and files appear by
+    rename. ``compare`` False asks for every file. ``owner`` replaces all owners.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        mirror: bool = True,
+        compare: bool = True,
+        owner: tuple[int, int] | None = None,
+        keep: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._mirror = mirror
+        self._compare = compare
+        self._owner = owner
+        self._keep = keep
+        self._self = (os.geteuid(), os.getegid())
+        self._count = 0
+        self._announced = False
+        self._asked = False
+        self._waiting: dict[int, _File] = {}
+        self._open: dict[int, _File] = {}
+        self._inodes: dict[str, int] = {}
+        self._links: list[tuple[str, str]] = []
+        self._directories: dict[str, Stat] = {}
+        self._touched: set[str] = set()
+        self.changed = False
+        """Whether anything in the directory had to be changed."""
+        self.received = 0
+        """Bytes of packets that came."""
+        self._stack: list[_Directory] = [self._enter("", new=False)]
+        self.done = False
+        """The sender has said good-bye: nothing follows."""
+
+    def feed(self, messages: Iterable[bytes]) -> list[bytes]:
+        """Take packets and return those to answer; raises `InvalidInput`, `FailedPrecondition` naming the file."""
+        answers: list[bytes] = []
+        for message in messages:
+            self.received += len(message)
+            packet = packets.decode(message)
+            if packet.kind == packets.DATA:
+                self._take_data(packet.id, packet.content)
+            elif packet.kind == packets.STAT:
+                self._take_stat(packet.stat, answers)
+            elif packet.kind == packets.FINISH:
+                self.done = True
+            elif packet.kind == packets.ERROR:
+                raise FailedPrecondition(f"error from sender: {os.fsdecode(bytes(packet.content))}")
+        if self._announced and not self._waiting and not self._asked:
+            self._asked = True
+            self._settle()
+            answers.append(packets.FINISHED)
+        return answers
+
+    def close(self) -> None:
+        """Let go of the directory; files that are not complete go."""
+        for file in self._waiting.values():
+            if file.fd >= 0:
+                os.close(file.fd)
+            if file.made:
+                _unlink(file.place, self._root)
+        self._waiting.clear()
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
+
+    # -- announcements --
+
+    def _take_stat(self, found: Stat | None, answers: list[bytes]) -> None:
+        if self._announced:
+            raise InvalidInput("transfer: a file is announced after the end of the announcements")
+        if found is None:
+            self._announced = True
+            while self._stack:
+                self._leave()
+            return
+        id = self._count
+        self._count += 1
+        path = found.path
+        name = self._arrive_at(path)
+        if self._owner is not None:
+            found = replace(found, uid=self._owner[0], gid=self._owner[1])
+        if found.mode & packets.SOCKET:
+            return
+        try:
+            before = self._stack[-1].found.pop(name, None) if self._mirror else _status(path, self._root)
+            if self._place(found, before):
+                self._waiting[id] = _File(found, self._where(path))
+                answers.append(packets.encode_request(id))
+        except OSError as error:
+            raise FailedPrecondition(f"cannot write {path}: {error.strerror or error}") from error
+
+    def _arrive_at(self, path: str) -> str:
+        """Check a path and make its directory the top of the stack; gives the last name."""
+        parent, _, name = path.rpartition("/")
+        if not name or name in (".", "..") or "\0" in path:
+            raise InvalidInput(f"transfer: unclean path {path!r}")
+        while self._stack[-1].path != parent:
+            if len(self._stack) == 1:
+                raise InvalidInput(f"transfer: {path!r} is out of order, or its directory was not announced")
+            self._leave()
+        directory = self._stack[-1]
+        key = os.fsencode(name)
+        if key <= directory.last:
+            raise InvalidInput(f"transfer: {path!r} is out of order after {os.fsdecode(directory.last)!r}")
+        directory.last = key
+        return name
+
+    def _enter(self, path: str, *, new: bool) -> _Directory:
+        found: dict[str, os.stat_result] = {}
+        if self._mirror and not new:
+            fd = os.open(path or ".", _OPEN_DIRECTORY, dir_fd=self._root)
+            try:
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        found[entry.name] = entry.stat(follow_symlinks=False)
+            finally:
+                os.close(fd)
+        return _Directory(path, found)
+
+    def _leave(self) -> None:
+        directory = self._stack.pop()
+        if not self._mirror or not directory.found:
+            return
+        prefix = directory.path and directory.path + "/"
+        strangers = [name for name in directory.found if self._keep is None or not self._keep(prefix + name)]
+        if strangers:
+            self._touch(prefix)
+            fd = os.open(directory.path or ".", _OPEN_DIRECTORY, dir_fd=self._root)
+            try:
+                for name in strangers:
+                    remove(name, fd)
+            except OSError as error:
+                raise FailedPrecondition(f"cannot remove {prefix}{name}: {error.strerror or error}") from error
+            finally:
+                os.close(fd)
+
+    # -- single entries --
+
+    def _place(self, found: Stat, before: os.stat_result | None) -> bool:
+        """Make one entry; True if its content has to be asked for."""
+        path, kind = found.path, found.mode & packets.KIND
+        if kind == packets.DIRECTORY:
+            self._place_directory(found, before)
+            return False
+        if not kind and found.link:
+            self._place_hard_link(found, before)
+            return False
+        same = before is not None and self._compare and self._is_same(found, before)
+        if not kind:
+            self._inodes[path] = before.st_ino if same and before is not None else 0
+        if same:
+            return False
+        self._touch(path)
+        if kind or self._mirror:
+            self._clear(path, before)
+        if kind:
+            self._place_special(found, kind)
+            return False
+        if found.size:
+            return True
+        file = _File(found, self._where(path))
+        self._create(file)
+        self._complete(file)
+        return False
+
+    def _is_same(self, found: Stat, before: os.stat_result) -> bool:
+        if before.st_mtime_ns != found.mtime or (before.st_uid, before.st_gid) != (found.uid, found.gid):
+            return False
+        kind = found.mode & packets.KIND
+        if kind == packets.SYMLINK:
+            return stat.S_ISLNK(before.st_mode) and os.readlink(found.path, dir_fd=self._root) == found.link
+        if packets.wire_mode(before.st_mode) != found.mode:
+            return False
+        if kind & packets.DEVICE:
+            return before.st_rdev == os.makedev(found.major, found.minor)
+        return bool(kind) or before.st_size == found.size
+
+    def _place_directory(self, found: Stat, before: os.stat_result | None) -> None:
+        path = found.path
+        self._directories[path] = found
+        new = before is None or not stat.S_ISDIR(before.st_mode)
+        if new:
+            self._touch(path)
+            self._touched.add(path)
+            self._clear(path, before)
+            os.mkdir(path, 0o700, dir_fd=self._root)
+        elif before is not None and not self._is_same_directory(found, before):
+            self.changed = True
+            self._touched.add(path)
+            if before.st_mode & 0o700 != 0o700:
+                os.chmod(path, 0o700, dir_fd=self._root)
+        self._stack.append(self._enter(path, new=new))
+
+    @staticmethod
+    def _is_same_directory(found: Stat, before: os.stat_result) -> bool:
+        owned = (before.st_uid, before.st_gid) == (found.uid, found.gid)
+        return owned and stat.S_IMODE(before.st_mode) == found.permissions and before.st_mtime_ns == found.mtime
+
+    def _place_hard_link(self, found: Stat, before: os.stat_result | None) -> None:
+        inode = self._inodes.get(found.link)
+        if inode is None:
+            raise InvalidInput(f"transfer: {found.path!r} links to {found.link!r}, which was not announced")
+        if inode and before is not None and before.st_ino == inode and self._compare:
+            return
+        self._touch(found.path)
+        if self._mirror:
+            self._clear(found.path, before)
+        self._links.append((found.link, found.path))
+
+    def _place_special(self, found: Stat, kind: int) -> None:
+        path = found.path
+        if kind == packets.SYMLINK:
+            os.symlink(found.link, path, dir_fd=self._root)
+        elif kind in (packets.PIPE, packets.DEVICE, packets.DEVICE | packets.CHARACTER):
+            form = stat.S_IFIFO if kind == packets.PIPE else stat.S_IFCHR if kind & packets.CHARACTER else stat.S_IFBLK
+            device = 0 if kind == packets.PIPE else os.makedev(found.major & 0xFFFFFFFF, found.minor & 0xFFFFFFFF)
+            os.mknod(path, form | 0o600, device, dir_fd=self._root)
+        else:
+            raise InvalidInput(f"transfer: {path!r} has the unknown mode {found.mode:#o}")
+        self._adorn_by_name(found)
+
+    def _touch(self, path: str) -> None:
+        """The directory of ``path`` gets another entry."""
+        self.changed = True
+        self._touched.add(path.rpartition("/")[0])
+
+    def _clear(self, path: str, before: os.stat_result | None) -> None:
+        if before is not None:
+            remove(path, self._root) if stat.S_ISDIR(before.st_mode) else _unlink(path, self._root)
+
+    def _where(self, path: str) -> str:
+        """Where a file is written before it is complete."""
+        if self._mirror:
+            return path
+        parent, slash, name = path.rpartition("/")
+        return f"{parent}{slash}.{name[:200]}.{new_id()}"
+
+    # -- contents --
+
+    def _take_data(self, id: int, content: bytes | memoryview) -> None:
+        file = self._waiting.get(id)
+        if file is None:
+            raise InvalidInput(f"transfer: content came for file {id}, which was not asked for")
+        try:
+            if not content:
+                if file.fd < 0:
+                    self._create(file)
+                del self._waiting[id]
+                self._open.pop(id, None)
+                self._complete(file)
+                return
+            if file.fd < 0:
+                self._create(file)
+                self._open[id] = file
+                if len(self._open) > MOST_OPEN:
+                    oldest = self._open.pop(next(iter(self._open)))
+                    os.close(oldest.fd)
+                    oldest.fd = -1
+            written = os.write(file.fd, content)
+            while written < len(content):
+                written += os.write(file.fd, memoryview(content)[written:])
+        except OSError as error:
+            raise FailedPrecondition(f"cannot write {file.stat.path}: {error.strerror or error}") from error
+
+    def _create(self, file: _File) -> None:
+        file.fd = os.open(file.place, _APPEND if file.made else _CREATE, 0o600, dir_fd=self._root)
+        file.made = True
+
+    def _complete(self, file: _File) -> None:
+        found, fd = file.stat, file.fd
+        try:
+            for name, content in found.xattrs.items():
+                _set_xattr(fd, name, content)
+            if (found.uid, found.gid) != self._self:
+                os.fchown(fd, found.uid, found.gid)
+            if found.permissions != 0o600:
+                os.fchmod(fd, found.permissions)
+            os.utime(fd, ns=(found.mtime, found.mtime))
+        finally:
+            os.close(fd)
+            file.fd = -1
+        if file.place != found.path:
+            self._rename(file.place, found.path)
+
+    def _rename(self, place: str, path: str) -> None:
+        try:
+            os.rename(place, path, src_dir_fd=self._root, dst_dir_fd=self._root)
+        except IsADirectoryError:
+            remove(path, self._root)
+            os.rename(place, path, src_dir_fd=self._root, dst_dir_fd=self._root)
+
+    # -- the end --
+
+    def _settle(self) -> None:
+        """Hard links, which need their files complete, and what directories are to look like."""
+        path = ""
+        try:
+            for first, path in self._links:
+                place = self._where(path)
+                os.link(first, place, src_dir_fd=self._root, dst_dir_fd=self._root, follow_symlinks=False)
+                if place != path:
+                    self._rename(place, path)
+                    _unlink(place, self._root)  # rename(2) leaves both names when they are one file already
+            for path in sorted(self._touched, reverse=True):
+                if path in self._directories:
+                    self._adorn_directory(self._directories[path])
+        except OSError as error:
+            raise FailedPrecondition(f"cannot write {path}: {error.strerror or error}") from error
+
+    def _adorn_directory(self, found: Stat) -> None:
+        fd = os.open(found.path, _OPEN_DIRECTORY, dir_fd=self._root)
+        try:
+            for name, content in found.xattrs.items():
+                _set_xattr(fd, name, content)
+            if (found.uid, found.gid) != self._self:
+                os.fchown(fd, found.uid, found.gid)
+            os.fchmod(fd, found.permissions)
+            os.utime(fd, ns=(found.mtime, found.mtime))
+        finally:
+            os.close(fd)
+
+    def _adorn_by_name(self, found: Stat) -> None:
+        path = found.path
+        if (found.uid, found.gid) != self._self:
+            os.chown(path, found.uid, found.gid, dir_fd=self._root, follow_symlinks=False)
+        if not found.mode & packets.SYMLINK:
+            os.chmod(path, found.permissions, dir_fd=self._root)
+        os.utime(path, ns=(found.mtime, found.mtime), dir_fd=self._root, follow_symlinks=False)
+
+
+def _status(path: str, dir_fd: int) -> os.stat_result | None:
+    try:
+        return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _unlink(name: str, dir_fd: int) -> None:
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass
+
+
+def _set_xattr(fd: int, name: str, content: bytes) -> None:
+    if name.startswith(_NOT_STORED):
+        return
+    try:
+        os.setxattr(fd, name, content)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EPERM):
+            raise

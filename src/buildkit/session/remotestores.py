@@ -1,0 +1,59 @@
+"""A far client's image stores and streams."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, cast
+
+from buildkit.core.digest import Digest
+from buildkit.rpc.client import Channel, ClientCall
+from buildkit.session import headers
+
+
+class RemoteStores:
+    """Stores of image content, read through containerd's content service (specification row A169)."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def size(self, store: str, digest: Digest) -> int:
+        """Bytes of a blob; raises `NotFound`."""
+        from buildkit.api.content_pb2 import InfoRequest, InfoResponse
+
+        request = InfoRequest(digest=digest).SerializeToString()
+        answer = await self._channel.unary(headers.CONTENT_INFO, request, {headers.STORE: [store]})
+        return InfoResponse.FromString(answer).info.size
+
+    async def open(self, store: str, digest: Digest) -> BinaryIO:
+        """A blob's bytes, to be read from a thread; raises `NotFound`."""
+        from buildkit.api.content_pb2 import ReadContentRequest, ReadContentResponse
+        from buildkit.session.bytestream import CallReader
+
+        call = self._channel.call(headers.CONTENT_READ, {headers.STORE: [store]})
+        call.send_all([ReadContentRequest(digest=digest).SerializeToString()])
+        call.end()
+        await _begin(call)
+        return cast(BinaryIO, CallReader(call, lambda message: ReadContentResponse.FromString(message).data))
+
+
+class RemoteUploads:
+    """Streams that a client lends, each once (specification row A168)."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def open(self, id: str) -> BinaryIO:
+        """The stream, to be read from a thread; raises `NotFound` or what the client says."""
+        from buildkit.session.bytestream import CallReader
+
+        fields = {headers.URL_PATH: ["/" + id], headers.URL_HOST: ["buildkit-session"]}
+        call = self._channel.call(headers.PULL, fields)
+        call.end()
+        await _begin(call)
+        return cast(BinaryIO, CallReader(call))
+
+
+async def _begin(call: ClientCall) -> None:
+    """Wait for the first sign of life; raises the call's error when that is all there is."""
+    await call.started
+    if call.failure is not None:
+        raise call.failure

@@ -1,0 +1,84 @@
+"""Serving image stores and streams to a far daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import BinaryIO
+
+from buildkit.core.digest import parse_digest
+from buildkit.core.errors import InvalidInput, NotFound
+from buildkit.rpc.server import Method, ServerCall
+from buildkit.rpc.tunnel import wrap
+from buildkit.session import headers
+from buildkit.session.session import Stores, Uploads
+
+_PIECE = 1 << 20
+
+
+def content(stores: Stores) -> dict[str, Method]:
+    """The reading half of ``containerd.services.content.v1.Content``."""
+
+    async def info(message: bytes, call: ServerCall) -> bytes:
+        from buildkit.api.content_pb2 import Info, InfoRequest, InfoResponse
+
+        digest = parse_digest(InfoRequest.FromString(message).digest)
+        size = await stores.size(_store(call), digest)
+        return InfoResponse(info=Info(digest=digest, size=size)).SerializeToString()
+
+    async def read(call: ServerCall) -> None:
+        from buildkit.api.content_pb2 import ReadContentRequest, ReadContentResponse
+
+        message = await call.receive()
+        if message is None:
+            raise InvalidInput("the request has no message")
+        request = ReadContentRequest.FromString(message)
+        digest, store = parse_digest(request.digest), _store(call)
+        size = await stores.size(store, digest)
+        start = max(request.offset, 0)
+        if start > size:
+            raise InvalidInput(f"read past object length {size} bytes")
+        left = min(request.size, size - start) if request.size > 0 else size - start
+        source = await stores.open(store, digest)
+        try:
+            await asyncio.to_thread(_skip, source, start)
+            offset = 0
+            while left and (block := await asyncio.to_thread(source.read, min(left, _PIECE))):
+                await call.send(ReadContentResponse(offset=offset, data=block).SerializeToString())
+                offset += len(block)
+                left -= len(block)
+        finally:
+            source.close()
+
+    return {headers.CONTENT_INFO: Method(unary=info), headers.CONTENT_READ: Method(streaming=read)}
+
+
+def upload(uploads: Uploads) -> dict[str, Method]:
+    """``moby.upload.v1.Upload``."""
+
+    async def pull(call: ServerCall) -> None:
+        id = headers.first(call.metadata, headers.URL_PATH).rpartition("/")[2]
+        source = await uploads.open(id)
+        try:
+            while block := await asyncio.to_thread(source.read, _PIECE):
+                await call.send(wrap(block))
+        finally:
+            source.close()
+
+    return {headers.PULL: Method(streaming=pull)}
+
+
+def _store(call: ServerCall) -> str:
+    store = headers.first(call.metadata, headers.STORE)
+    if not store:
+        raise InvalidInput(f'request lacks metadata "{headers.STORE}"')
+    return store
+
+
+def _skip(source: BinaryIO, size: int) -> None:
+    if source.seekable():
+        source.seek(size)
+        return
+    while size and (block := source.read(min(size, _PIECE))):
+        size -= len(block)
+    if size:
+        raise NotFound("the content is shorter than it was")

@@ -1,0 +1,65 @@
+"""Moves packets between a call and the two halves of a tree transfer, whose disk work is done in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from buildkit.core.errors import BuildkitError, Unavailable
+from buildkit.fs.packets import encode_error
+from buildkit.rpc.call import Call
+
+if TYPE_CHECKING:
+    from buildkit.fs.receive import Receiver
+    from buildkit.fs.send import Sender
+    from buildkit.session.session import Seen
+
+
+async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
+    """Feed a receiver until the sender is done; the receiver's own error is told to the sender and raised."""
+    while not receiver.done:
+        messages = await call.receive_all()
+        if not messages:
+            raise Unavailable("the transfer ended early")
+        try:
+            answers = await asyncio.to_thread(receiver.feed, messages)
+        except BuildkitError as error:
+            call.send_all([encode_error(str(error))])
+            raise
+        if answers:
+            call.send_all(answers)
+        seen(receiver.received)
+
+
+async def send_tree(call: Call, sender: Sender, seen: Seen) -> None:
+    """Send what a sender produces until the receiver has all; raises the sender's error, or the receiver's."""
+    asked = asyncio.Event()
+    failure: list[BuildkitError] = []
+
+    def take(messages: list[bytes]) -> None:
+        try:
+            sender.take(messages)
+        except BuildkitError as error:
+            failure.append(error)
+        asked.set()
+
+    def end(error: BuildkitError | None) -> None:
+        failure.append(error or Unavailable("the transfer ended early"))
+        asked.set()
+
+    call.consume(take, end)
+    while not sender.done:
+        if failure:
+            raise failure[0]
+        asked.clear()
+        try:
+            packets = await asyncio.to_thread(sender.produce)
+        except (BuildkitError, OSError) as error:
+            call.send_all([encode_error(str(error))])
+            raise
+        if packets:
+            call.send_all(packets)
+            seen(sender.sent)
+            await call.drain()
+        else:
+            await asked.wait()
