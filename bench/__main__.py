@@ -29,15 +29,16 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.workload) - set(WORKLOADS):
         parser.error(f"no such workload: {', '.join(sorted(unknown))}")
-    sys.path.insert(0, str(ROOT))
-    from tests.kit.images import busybox_layout
-    from tests.kit.registry import running_registry
+    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+    from tests.kit.images import busybox_image, copy_to_registry
+    from tests.kit.registry import registry
 
     results: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-") as folder:
         work = Path(folder)
-        with running_registry(work / "registry") as registry, peers(work, set(options.peers.split(","))) as builders:
-            base = registry.push(busybox_layout(work / "base"), "base:1")
+        with registry(work / "registry") as host, peers(work, set(options.peers.split(","))) as builders:
+            base = f"{host}/base:1"
+            copy_to_registry(busybox_image(work / "base"), base)
             for name in options.workload or WORKLOADS:
                 found = WORKLOADS[name](work, base, builders, options.runs)
                 print(table(found), end="\n\n", flush=True)
