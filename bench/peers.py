@@ -35,7 +35,13 @@ class Peer:
     def build(self, context: Path, output: str = "", *options: str) -> list[str]:
         """The command line that builds ``context`` (with its Dockerfile)."""
         if self.name == "ours":
-            command = [os.environ.get("BUILDCTL", str(ROOT / ".venv/bin/buildctl")), "build", "--root", str(self.state), *frontend(context)]
+            command = [
+                os.environ.get("BUILDCTL", str(ROOT / ".venv/bin/buildctl")),
+                "build",
+                "--root",
+                str(self.state),
+                *frontend(context),
+            ]
         elif self.name == "buildkit":
             command = [os.environ.get("PEER_BUILDCTL", "buildctl"), "--addr", self.address, "build", *frontend(context)]
         else:

@@ -56,7 +56,9 @@ class FakeBridge:
 
     def bridge(self) -> Bridge:
         """What a frontend is given."""
-        return Bridge(self, self, self, self._warn, "session", (AMD64, ARM64), frozenset(BY_PING), note=self._note)
+        return Bridge(
+            self, self, self, self._warn, "session", AMD64, lambda: (AMD64, ARM64), frozenset(BY_PING), note=self._note
+        )
 
     async def _warn(self, warning: Warning) -> None:
         self.warnings.append(warning)

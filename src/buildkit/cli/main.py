@@ -133,7 +133,7 @@ def _import_loop() -> None:
     """Import the event loop without what it would need for TLS: registries are spoken to in threads."""
     from buildkit.core.lean import lean_imports
 
-    with lean_imports(absent=("ssl",), later=("inspect", "ipaddress")):
+    with lean_imports(absent=("ssl",), later=("inspect", "ipaddress", "linecache", "locale", "traceback")):
         import asyncio  # noqa: F401
         import pathlib  # noqa: F401
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildkit.client.options import (
     OutputOptions,
@@ -27,7 +28,9 @@ from buildkit.session.secrets import SecretFiles, SecretSource
 from buildkit.session.session import Agents, Session
 from buildkit.session.stores import Layouts
 from buildkit.solve.request import ExporterRequest, SolveRequest
-from buildkit.store.gc import PrunePolicy, Usage
+
+if TYPE_CHECKING:
+    from buildkit.store.gc import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class EmbeddedClient:
 
     async def prune(self, options: PruneOptions) -> AsyncIterator[UsageRecord]:
         """Free space; yields each record once it is gone."""
+        from buildkit.store.gc import PrunePolicy
+
         policy = PrunePolicy(
             filters=options.filters,
             all=options.all,
@@ -101,7 +106,7 @@ async def open_embedded(
 
     ``last``: this process ends when the engine does.
     """
-    async with open_engine(EngineConfig(root=root, last=last), waiting=waiting) as engine:
+    async with open_engine(EngineConfig(root=root.absolute(), last=last), waiting=waiting) as engine:
         yield EmbeddedClient(engine)
 
 

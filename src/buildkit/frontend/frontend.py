@@ -170,8 +170,10 @@ class Bridge:
     reading: Reading
     warn: Callable[[Warning], Awaitable[None]]
     session_id: str
-    worker_platforms: tuple[Platform, ...]
-    """Where steps can run, the native platform first."""
+    platform: Platform
+    """Where steps run natively."""
+    worker_platforms: Callable[[], tuple[Platform, ...]]
+    """Where steps can run, the native platform first; finding out may take some milliseconds."""
     llb_caps: frozenset[str]
     """Capabilities of definitions (`buildkit.llb.caps`)."""
     caps: frozenset[str] = frozenset()

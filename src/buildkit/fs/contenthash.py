@@ -6,7 +6,6 @@ the list of what it selects. Nothing is read before it is asked for, and nothing
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 import stat
@@ -121,11 +120,11 @@ class ContentTree:
             return digests.EMPTY
         if len(selected) == 1 and posixpath.basename(path.rstrip("/")) == posixpath.basename(selected[0].path):
             return self._selected_digest(selected[0], selector)
-        hasher = hashlib.sha256()
+        parts: list[bytes] = []
         for item in selected:
             key = item.path.removeprefix(prefix)
-            hasher.update(os.fsencode(key or "/").replace(b"/", b"\0") + self._selected_digest(item, selector).encode())
-        return "sha256:" + hasher.hexdigest()
+            parts.append(os.fsencode(key or "/").replace(b"/", b"\0") + self._selected_digest(item, selector).encode())
+        return digests.sha256(b"".join(parts))
 
     def digest_all(self, selectors: Sequence[Selector]) -> Digest:
         """The digest of a list of selectors, which is what a cache key holds; none at all means the whole tree."""
@@ -270,7 +269,7 @@ class ContentTree:
                         self._digest_file(child, name, frame.fd, below)
                     frame.parts.append(f"\0{name}{child.digest}")
                 else:
-                    frame.node.digest = "sha256:" + hashlib.sha256(os.fsencode("".join(frame.parts))).hexdigest()
+                    frame.node.digest = digests.sha256(os.fsencode("".join(frame.parts)))
                     os.close(frame.fd)
                     frames.pop()
                     if frames and frames[-1].pending is not None:

@@ -5,14 +5,13 @@ Times do not count; names do not either (directories add them).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
 from collections.abc import MutableMapping
 from typing import TypeAlias
 
-from buildkit.core.digest import Digest
+from buildkit.core.digest import Digest, hasher, sha256
 from buildkit.core.errors import FailedPrecondition
 from buildkit.fs.tree import read_xattrs
 
@@ -84,9 +83,9 @@ def _read(fd: int, name: str, status: os.stat_result, owner: tuple[int, int] | N
         if len(content) != size:
             raise FailedPrecondition(f"{name}: changed while it was read")
         if not xattrs:
-            return "sha256:" + hashlib.sha256(header + content).hexdigest()
+            return sha256(header + content)
         return _sum(header, xattrs, (content,))
-    running = hashlib.sha256(header + _attributes(xattrs))
+    running = hasher(content=header + _attributes(xattrs))
     left = size
     while left:
         content = os.read(fd, min(left, _CHUNK))
@@ -123,4 +122,4 @@ def _attributes(xattrs: dict[str, bytes]) -> bytes:
 
 
 def _sum(header: bytes, xattrs: dict[str, bytes], contents: tuple[bytes, ...]) -> Digest:
-    return "sha256:" + hashlib.sha256(b"".join((header, _attributes(xattrs), *contents))).hexdigest()
+    return sha256(b"".join((header, _attributes(xattrs), *contents)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
@@ -209,6 +208,8 @@ def scratch() -> State:
 
 def _split(command: str) -> tuple[str, ...]:
     try:
+        import shlex
+
         return tuple(shlex.split(command))
     except ValueError as error:
         raise InvalidInput(f"command {command!r} can not be split into words: {error}") from None

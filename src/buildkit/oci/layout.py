@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
-from buildkit.core.digest import Digest, algorithm, hex_of, parse_digest, sha256
+from buildkit.core.digest import Digest, algorithm, hasher, hex_of, parse_digest, sha256
 from buildkit.core.errors import Corrupt, InvalidInput, NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.values import replace
@@ -78,7 +76,7 @@ class Layout:
             content = source.read(spec.MANIFEST_SIZE_LIMIT + 1)
         if len(content) > spec.MANIFEST_SIZE_LIMIT:
             raise Corrupt(f"content {digest} in {self.root} is too large for a document")
-        if hashlib.new(algorithm(digest), content).hexdigest() != hex_of(digest):
+        if hasher(algorithm(digest), content).hexdigest() != hex_of(digest):
             raise Corrupt(f"content {digest} in {self.root} does not have that digest")
         return content
 
@@ -95,15 +93,15 @@ class Layout:
         if target.exists():
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        hasher = hashlib.new(algorithm(digest))
+        running = hasher(algorithm(digest))
         partial = self.root / f".{new_id()}"
         try:
             with partial.open("xb", buffering=0) as out:
                 while block := source.read(_BLOCK):
-                    hasher.update(block)
+                    running.update(block)
                     out.write(block)
-            if hasher.hexdigest() != hex_of(digest):
-                raise Corrupt(f"content for {digest} has digest {algorithm(digest)}:{hasher.hexdigest()}")
+            if running.hexdigest() != hex_of(digest):
+                raise Corrupt(f"content for {digest} has digest {algorithm(digest)}:{running.hexdigest()}")
             partial.rename(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -156,6 +154,8 @@ def unpack_layout(archive: Path, root: Path) -> Layout:
     """
     layout = Layout.create(root)
     index: bytes | None = None
+    import tarfile
+
     try:
         with tarfile.open(archive, "r|*") as tar:
             for member in tar:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput, NotFound
-from buildkit.oci.layout import Layout
+
+if TYPE_CHECKING:
+    from buildkit.oci.layout import Layout
 
 
 class Layouts:
@@ -20,6 +22,8 @@ class Layouts:
         for name, path in paths.items():
             if not Path(path, "index.json").is_file():
                 raise InvalidInput(f"oci-layout {name}: {path} has no index.json")
+            from buildkit.oci.layout import Layout
+
             self._layouts[name] = Layout(Path(path))
 
     async def size(self, store: str, digest: Digest) -> int:

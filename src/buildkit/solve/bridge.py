@@ -48,7 +48,8 @@ class BuildBridge:
             reading=reader,
             warn=self.warn,
             session_id=self.session,
-            worker_platforms=self.worker.platforms.all(),
+            platform=self.worker.platforms.first,
+            worker_platforms=self.worker.platforms.all,
             llb_caps=frozenset(BY_PING),
             caps=frozenset(),
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from buildkit.core.aio import Shared
-from buildkit.core.digest import Digest, algorithm, hex_of
+from buildkit.core.digest import Digest, algorithm, hasher, hex_of
 from buildkit.core.errors import Corrupt, FailedPrecondition, NotFound, Unavailable
 from buildkit.oci import spec
 from buildkit.oci.names import Reference
@@ -134,7 +133,7 @@ class FromLayout:
         source = await session.stores.open(self._store, descriptor.digest)
         with source:
             content = await asyncio.to_thread(source.read, descriptor.size + 1)
-        if hashlib.new(algorithm(descriptor.digest), content).hexdigest() != hex_of(descriptor.digest):
+        if hasher(algorithm(descriptor.digest), content).hexdigest() != hex_of(descriptor.digest):
             raise Corrupt(f"oci-layout store {self._store!r}: content does not match digest {descriptor.digest}")
         return content
 

@@ -7,7 +7,6 @@ holds its digest on a lease first, so that the collector does not take it away i
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from buildkit.core.digest import Digest, algorithm, hex_of, parse_digest
+from buildkit.core.digest import Digest, algorithm, hasher, hex_of, parse_digest, sha256, sha256_text
 from buildkit.core.errors import Corrupt, FailedPrecondition, NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass
@@ -98,14 +97,14 @@ class ContentStore:
     def verify(self, digest: Digest) -> bool:
         """Whether the stored bytes still are what the digest says; raises `NotFound`."""
         with self.open(digest) as source:
-            found = hashlib.new(algorithm(digest))
+            found = hasher(algorithm(digest))
             while block := source.read(BLOCK):
                 found.update(block)
             return found.hexdigest() == hex_of(digest)
 
     def put(self, content: bytes) -> Digest:
         """Store bytes at hand and return their digest."""
-        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        digest = sha256(content)
         if not self.has(digest):
             with self.ingest(digest, len(content)) as ingest:
                 ingest.write(content)
@@ -123,7 +122,7 @@ class ContentStore:
             parse_digest(expected)
         name = new_id()
         if resume:
-            wanted = _PARTIAL + hashlib.sha256(resume.encode()).hexdigest()
+            wanted = _PARTIAL + hex_of(sha256_text(resume))
             with self._lock:
                 if wanted not in self._busy:
                     self._busy.add(wanted)
@@ -163,7 +162,7 @@ class Ingest:
         self._expected = expected
         self._size = size
         self._resumable = path.name.startswith(_PARTIAL)
-        self._hash = hashlib.new(algorithm(expected) if expected else "sha256")
+        self._hash = hasher(algorithm(expected) if expected else "sha256")
         self.offset = 0
         """Bytes written so far; more than 0 at the start when an earlier attempt is resumed."""
         try:
@@ -186,7 +185,7 @@ class Ingest:
         """Forget what was written: for a server that cannot continue where the last attempt ended."""
         self._file.truncate(0)
         self._file.seek(0)
-        self._hash = hashlib.new(self._hash.name)
+        self._hash = hasher(self._hash.name)
         self.offset = 0
 
     def write(self, content: bytes | bytearray | memoryview) -> int:

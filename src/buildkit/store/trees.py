@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from buildkit.core.aio import gather_all
-from buildkit.core.digest import Digest
+from buildkit.core.digest import Digest, hasher
 from buildkit.core.errors import AlreadyExists, Corrupt, NotFound
 from buildkit.core.identity import new_id
 from buildkit.fs.mount import Mount
@@ -228,7 +227,7 @@ class _Hashing:
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
-        self._hash = hashlib.sha256()
+        self._hash = hasher()
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes."""

@@ -73,6 +73,11 @@ class Platforms:
         self._lock = threading.Lock()
         self._found: tuple[Platform, ...] | None = None
 
+    @property
+    def first(self) -> Platform:
+        """The first of `all`, at no cost."""
+        return self._only[0] if self._only else self.host
+
     def all(self) -> tuple[Platform, ...]:
         """Every platform that a worker offers, its own first. Blocks for some milliseconds the first time."""
         return self._only or self._runnable()

@@ -87,7 +87,8 @@ class FakeBuild:
             self,
             self._warn,
             str(self._meta["session_id"]),
-            (AMD64, ARM64),
+            AMD64,
+            lambda: (AMD64, ARM64),
             frozenset(self._meta["llb_caps"]),
             frozenset(self._meta["gateway_caps"]),
         )

@@ -43,7 +43,7 @@ class DockerfileFrontend:
             raise InvalidInput("needs BuildKit 0.5 or later")
         resolving = CachedResolving(bridge.resolving)
         bridge = replace(bridge, resolving=resolving)
-        parsed = parse_options(options, bridge.worker_platforms)
+        parsed = parse_options(options, (bridge.platform,))
         missing, may_forward = _missing_cap(options.get("frontend.caps", ""))
         if missing is not None and not may_forward:
             raise missing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 WHITESPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -164,6 +163,8 @@ def parse_duration(text: str) -> int:
             raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
         total += int(whole.lstrip("0") or "0") * scale
         if fraction:
+            from fractions import Fraction
+
             total += int(Fraction(int(fraction[:18]), 10 ** len(fraction[:18])) * scale)
         if total > limit:
             raise ValueError(invalid)
