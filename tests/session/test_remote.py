@@ -12,7 +12,7 @@ from buildkit.oci.auth import Credentials
 from buildkit.session.files import Directories
 from buildkit.session.outputs import Destination, Destinations
 from buildkit.session.secrets import SecretFiles, SecretSource
-from buildkit.session.session import Session, Wanted
+from buildkit.session.session import Patterns, Session
 from buildkit.session.ssh import SSHAgents, agent_socket
 from buildkit.session.stores import Layouts
 
@@ -58,11 +58,11 @@ async def test_a_directory_is_fetched_through_patterns(tmp_path):
     target.mkdir()
     async with borrowed(Session.new(locals=Directories({"context": lent})), tmp_path) as session:
         tree = session.locals.tree("context")
-        wanted = Wanted(include=("**/*.txt",), exclude=("a*",), follow=("link",))
+        wanted = Patterns(include=("**/*.txt",), exclude=("a*",), follow=("link",))
         with Receiver(target) as receiver:
             await tree.fetch(wanted, receiver, unseen)
         with pytest.raises(NotFound, match='no access allowed to dir "other"'), Receiver(target) as receiver:
-            await session.locals.tree("other").fetch(Wanted(), receiver, unseen)
+            await session.locals.tree("other").fetch(Patterns(), receiver, unseen)
     found = sorted(os.fspath(path.relative_to(target)) for path in target.rglob("*"))
     assert found == ["b.md", "d", "d/ü.txt", "link"]
 
@@ -233,4 +233,4 @@ async def test_a_receivers_error_reaches_the_sender(tmp_path):
 
     async with borrowed(Session.new(locals=Directories({"c": tmp_path / "lent"})), tmp_path) as session:
         with pytest.raises(FailedPrecondition, match="disk full"), Broken(tmp_path / "lent") as receiver:
-            await session.locals.tree("c").fetch(Wanted(), receiver, unseen)
+            await session.locals.tree("c").fetch(Patterns(), receiver, unseen)

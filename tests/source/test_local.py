@@ -121,14 +121,14 @@ async def test_a_session_that_lends_no_directories_is_refused(sources):
                 await open_local(sources).snapshot(Asker(lender), lease)
 
 
-async def test_a_remote_directory_is_refused_by_name(sources):
+async def test_a_directory_that_can_not_be_read_is_refused_by_name(sources):
     class Far:
         def tree(self, name):
             return LocalTree(name)
 
     async with parts(sources).sessions.attach(Session.new(locals=Far())) as lender:
         async with parts(sources).store.lease() as lease:
-            with pytest.raises(Unsupported, match="context of a remote client"):
+            with pytest.raises(Unsupported, match="context can not be read"):
                 await open_local(sources).snapshot(Asker(lender), lease)
 
 

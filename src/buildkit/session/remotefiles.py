@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from buildkit.rpc.client import Channel, ClientCall
 from buildkit.session import headers
-from buildkit.session.session import LocalTree, Seen, Wanted
+from buildkit.session.session import LocalTree, Patterns, Seen
 from buildkit.session.transfer import receive_tree, send_tree
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ class RemoteLocals:
     def tree(self, name: str) -> LocalTree:
         """The directory; whether the client has it shows when it is fetched."""
 
-        async def fetch(wanted: Wanted, receiver: Receiver, seen: Seen) -> None:
+        async def fetch(wanted: Patterns, receiver: Receiver, seen: Seen) -> None:
             await self._fetch(name, wanted, receiver, seen)
 
         return LocalTree(name, fetch=fetch)
 
-    async def _fetch(self, name: str, wanted: Wanted, receiver: Receiver, seen: Seen) -> None:
+    async def _fetch(self, name: str, wanted: Patterns, receiver: Receiver, seen: Seen) -> None:
         fields: dict[str, tuple[str, ...]] = {headers.DIRECTORY_NAME: (name,)}
         for key, values in (
             (headers.INCLUDE, wanted.include),

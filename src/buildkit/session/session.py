@@ -27,7 +27,7 @@ Seen: TypeAlias = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Patterns:
     """Which part of a lent directory is wanted; patterns are those of `buildkit.fs.tree.walk`."""
 
     include: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Wanted:
     follow: tuple[str, ...] = ()
 
 
-Fetch: TypeAlias = Callable[[Wanted, "Receiver", Seen], Awaitable[None]]
+Fetch: TypeAlias = Callable[[Patterns, "Receiver", Seen], Awaitable[None]]
 """Has a lent directory sent to a receiver; raises `NotFound` when the lender has no such directory."""
 
 

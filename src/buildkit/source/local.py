@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
 from buildkit.core.platform import Platform
+from buildkit.core.progress import Reporter
 from buildkit.core.values import dataclass
 from buildkit.fs.filehash import Memory
 from buildkit.oci import spec
 from buildkit.session.registry import Sessions
-from buildkit.session.session import Session
+from buildkit.session.session import Fetch, Patterns, Session
 from buildkit.source.source import Asking
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
@@ -22,6 +25,8 @@ from buildkit.store.store import Store
 from buildkit.store.view import View
 
 RECORD_TYPE = "source.local"
+_PAUSE = 100_000_000
+"""Nanoseconds between two statuses of a transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Wanted:
     exclude: tuple[str, ...] | None = None
     follow: tuple[str, ...] | None = None
     shared_key_hint: str = ""
+    compare: bool = True
+    """Whether files that look the same are taken for the same (``local.differ``)."""
 
     def key(self, session: str) -> Digest:
         """BuildKit's digest of what is asked for, and from whom."""
@@ -73,6 +80,7 @@ class Locals:
             _parse_list(attrs, "local.excludepatterns"),
             _parse_list(attrs, "local.followpaths"),
             attrs.get("local.sharedkeyhint", ""),
+            compare=attrs.get("local.differ", "") != "none",
         )
         return Local(self, wanted)
 
@@ -99,30 +107,54 @@ class Local:
         yield f"session:{self._wanted.name}:{self._pin}"
 
     async def snapshot(self, step: Asking, lease: Lease) -> Ref | None:
-        """The directory as it is, to be read in place; nothing is copied yet."""
+        """The directory as it is, to be read in place; one of a far client is brought here first."""
         sessions, wanted = self._locals.sessions, self._wanted
         if wanted.session:
             try:
-                return self._view(await sessions.get(wanted.session), step, lease)
+                return await self._borrow(await sessions.get(wanted.session), step, lease)
             except NotFound:
                 if not step.sessions():
                     raise
 
         async def use(session: Session) -> Ref:
-            return self._view(session, step, lease)
+            return await self._borrow(session, step, lease)
 
         return await sessions.any(step.sessions(), use)
 
-    def _view(self, session: Session, step: Asking, lease: Lease) -> Ref:
-        wanted = self._wanted
+    async def _borrow(self, session: Session, step: Asking, lease: Lease) -> Ref:
         if session.locals is None:
             raise FailedPrecondition("no local sources enabled")
-        tree = session.locals.tree(wanted.name)
+        tree = session.locals.tree(self._wanted.name)
+        if tree.fetch is not None:
+            return await self._receive(tree.fetch, session.shared_key, step, lease)
         if tree.path is None:
-            raise Unsupported(f"local directory {wanted.name} of a remote client is not supported yet")
+            raise Unsupported(f"local directory {self._wanted.name} can not be read")
+        return self._view(tree.path, step, lease)
+
+    async def _receive(self, fetch: Fetch, shared_key: str, step: Asking, lease: Lease) -> Ref:
+        """Have the client's directory sent into the copy of the last time."""
+        from buildkit.fs.receive import Receiver
+
+        wanted = self._wanted
+        key = ":".join((wanted.name, wanted.shared_key_hint, shared_key))
+        description = f"local source for {wanted.name}"
+        patterns = Patterns(wanted.include or (), wanted.exclude or (), wanted.follow or ())
+        store = self._locals.store
+        async with store.kept_tree(key, lease, description=description, record_type=RECORD_TYPE) as kept:
+            receiver = await asyncio.to_thread(Receiver, kept.path, compare=wanted.compare)
+            try:
+                with _Counter(f"transferring {wanted.name}:", step.progress) as seen:
+                    await fetch(patterns, receiver, seen)
+            finally:
+                await asyncio.to_thread(receiver.close)
+            step.note(local=wanted.name, received=receiver.received, changed=receiver.changed)
+            return kept.lend(changed=receiver.changed, memory=self._locals.memory)
+
+    def _view(self, path: Path, step: Asking, lease: Lease) -> Ref:
+        wanted = self._wanted
         status, started = f"reading {wanted.name} in place", time.time_ns()
         view = View(
-            str(tree.path),
+            str(path),
             include=wanted.include or (),
             exclude=wanted.exclude or (),
             follow=wanted.follow or (),
@@ -132,8 +164,42 @@ class Local:
             view, lease, description=f"local source for {wanted.name}", record_type=RECORD_TYPE
         )
         step.progress.status(status, started=started, completed=time.time_ns())
-        step.note(local=wanted.name, path=os.fspath(tree.path))
+        step.note(local=wanted.name, path=os.fspath(path))
         return ref
+
+
+class _Counter:
+    """A status that counts bytes, written ten times a second at most."""
+
+    def __init__(self, id: str, progress: Reporter) -> None:
+        self._id = id
+        self._progress = progress
+        self._started = self._written = 0
+        self._current = 0
+
+    def __enter__(self) -> _Counter:
+        self._started = time.time_ns()
+        self._write(self._started)
+        return self
+
+    def __call__(self, current: int) -> None:
+        self._current = current
+        now = time.time_ns()
+        if now - self._written > _PAUSE:
+            self._write(now)
+
+    def __exit__(self, *args: object) -> None:
+        self._write(time.time_ns(), last=True)
+
+    def _write(self, now: int, *, last: bool = False) -> None:
+        self._written = now
+        self._progress.status(
+            self._id,
+            name="transferring",
+            current=self._current,
+            started=self._started,
+            completed=now if last else None,
+        )
 
 
 def _parse_list(attrs: Mapping[str, str], key: str) -> tuple[str, ...] | None:

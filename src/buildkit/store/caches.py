@@ -30,7 +30,7 @@ class Sharing(StrEnum):
 
 
 @dataclass(eq=False, slots=True)
-class _Use:
+class Use:
     """A mutable tree that is mounted now."""
 
     record: str
@@ -49,7 +49,7 @@ class Caches:
     def __init__(self, parts: Parts, places: Places) -> None:
         self._parts = parts
         self._places = places
-        self._uses: list[_Use] = []
+        self._uses: list[Use] = []
         self._freed = asyncio.Condition()
 
     @asynccontextmanager
@@ -65,18 +65,43 @@ class Caches:
         record_type: str = "exec.cachemount",
     ) -> AsyncIterator[Path]:
         """The path of a tree filed under ``key`` for the scope; a new one begins as ``snapshot`` (of ``parent``)."""
+        taken = self.taken(
+            key,
+            sharing,
+            holder=holder,
+            parent=parent,
+            snapshot=snapshot,
+            description=description,
+            record_type=record_type,
+        )
+        async with taken as use:
+            yield use.path
+
+    @asynccontextmanager
+    async def taken(
+        self,
+        key: str,
+        sharing: Sharing,
+        *,
+        holder: object = None,
+        parent: Ref | None = None,
+        snapshot: str = "",
+        description: str = "",
+        record_type: str = "exec.cachemount",
+    ) -> AsyncIterator[Use]:
+        """The same, with the record behind it. Records of one type are never used for another."""
         use = await self._take(key, sharing, holder, parent, description, record_type)
         try:
             async with use.ready:
                 if use.path == Path():
                     await self._open(use, snapshot)
-            yield use.path
+            yield use
         finally:
             await self._leave(use)
 
     async def _take(
         self, key: str, sharing: Sharing, holder: object, parent: Ref | None, description: str, record_type: str
-    ) -> _Use:
+    ) -> Use:
         while True:
             for use in self._uses:
                 same_holder = holder is not None and use.holder == holder
@@ -84,13 +109,13 @@ class Caches:
                     use.users += 1
                     return use
             taken = {use.record for use in self._uses}
-            records = self._parts.records.by_key(key)
+            records = [record for record in self._parts.records.by_key(key) if record.record_type == record_type]
             free = next((record for record in records if record.id not in taken), None)
             if free is None and records and sharing is Sharing.LOCKED:
                 async with self._freed:
                     await self._freed.wait()
                 continue
-            use = _Use(free.id if free else self._new(key, parent, description, record_type), key, holder, sharing)
+            use = Use(free.id if free else self._new(key, parent, description, record_type), key, holder, sharing)
             use.users = 1
             self._parts.leases.refs[use.record] += 1
             self._uses.append(use)
@@ -102,14 +127,14 @@ class Caches:
         record = Record(id, RecordKind.MUTABLE, parents, id, description, record_type, key=key)
         return self._parts.records.add(record).id
 
-    async def _open(self, use: _Use, snapshot: str) -> None:
+    async def _open(self, use: Use, snapshot: str) -> None:
         snapshotter = self._parts.snapshotter
         if snapshotter.find(use.record) is None:
             await asyncio.to_thread(snapshotter.prepare, use.record, snapshot)
         mounts = snapshotter.mounts(use.record)
         use.path = await use.stack.enter_async_context(self._places.mounted_meanwhile(mounts))
 
-    async def _leave(self, use: _Use) -> None:
+    async def _leave(self, use: Use) -> None:
         use.users -= 1
         if use.users:
             return

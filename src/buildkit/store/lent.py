@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from buildkit.core.identity import new_id
@@ -38,6 +37,6 @@ async def end_views(parts: Parts, lease: Lease) -> None:
         if not parts.leases.holds(id):
             view = parts.views.pop(id)
             record = parts.record(id)
-            await asyncio.to_thread(view.close)
+            await view.leave()
             if not parts.records.is_parent(id):
                 await drop(parts, record)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from buildkit.store.blobs import Blobs, Compression
     from buildkit.store.caches import Caches, Sharing
     from buildkit.store.gc import Collector, PrunePolicy, Usage
+    from buildkit.store.kept import Digests, KeptTree
 
 
 class Store:
@@ -49,6 +50,7 @@ class Store:
     def __init__(self, root: Path, db: Database, snapshotter: Snapshotter, content: ContentStore) -> None:
         self.content = content
         self.root = root
+        self._db = db
         self._parts = Parts(root, Records(db), content, snapshotter)
         self._places = Places(root)
         self._trees = Trees(self._parts, self._places)
@@ -67,6 +69,12 @@ class Store:
         from buildkit.store.caches import Caches
 
         return Caches(self._parts, self._places)
+
+    @cached_property
+    def _digests(self) -> Digests:
+        from buildkit.store.kept import Digests
+
+        return Digests(self._db)
 
     @cached_property
     def _collector(self) -> Collector:
@@ -246,6 +254,19 @@ class Store:
         then, once; a file that is not what was hashed any more raises `buildkit.store.view.Changed`.
         """
         return add_view(self._parts, view, lease, description, record_type)
+
+    def kept_tree(
+        self, key: str, lease: Lease, *, description: str = "", record_type: str = "source.local"
+    ) -> AbstractAsyncContextManager[KeptTree]:
+        """A tree to bring up to date, which stays from build to build under ``key``; see `buildkit.store.kept`.
+
+        Its ``lend`` gives a ref that is read where it lies, without a copy, for as long as ``lease`` holds it.
+        """
+        from buildkit.store.kept import keep
+
+        return keep(
+            self._parts, self._caches, self._digests, key, lease, description=description, record_type=record_type
+        )
 
     def find_view(self, ref: Ref | None) -> View | None:
         """The directory behind a ref that was made by `add_view`; None for all others."""

@@ -11,7 +11,7 @@ from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest, hasher
 from buildkit.core.errors import AlreadyExists, Corrupt, NotFound
 from buildkit.core.identity import new_id
-from buildkit.fs.mount import Mount
+from buildkit.fs.mount import Mount, bind
 from buildkit.oci.spec import Descriptor
 from buildkit.store.lease import Lease
 from buildkit.store.merge import units
@@ -101,6 +101,9 @@ class Trees:
         """Copy a view into a snapshot of its own; in a thread, to the end even if nobody waits."""
         key, parts = new_id(), self._parts
         view = parts.views[record.id]
+        if view.still:
+            view.settle(parts.snapshotter, parts.records, record)
+            return
         parts.busy.update((key, record.snapshot))
         try:
             parts.snapshotter.prepare(key)
@@ -219,6 +222,9 @@ class Trees:
 
     async def mounts(self, id: str, lease: Lease) -> list[Mount]:
         """Read-only mounts of a ref's tree."""
+        view = self._parts.views.get(id)
+        if view is not None and view.still and self._parts.snapshotter.find(self._parts.record(id).snapshot) is None:
+            return [bind(view.root, readonly=True, recursive=False)]
         return self._parts.snapshotter.mounts(await self.ready(id, lease))
 
 

@@ -9,6 +9,7 @@ clock of a file system may be too coarse to tell two writes apart.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
@@ -18,10 +19,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from buildkit.core.digest import EMPTY, Digest
-from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.core.errors import FailedPrecondition, Internal, NotFound
 from buildkit.fs.contenthash import ContentTree, Listed, Selector
 from buildkit.fs.filehash import Memory, hash_file
 from buildkit.fs.tree import open_beneath, open_in_root, read_xattrs
+from buildkit.store.records import Record, Records
+from buildkit.store.snapshot import Snapshotter
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which an untouched file can be told from a touched one by its times."""
@@ -42,7 +45,10 @@ class Changed(FailedPrecondition):
 
 
 class View:
-    """A directory on the host, every file owned by 0:0. Everything here may block; any thread may call it."""
+    """A directory on the host; ``owner`` stands for all owners. Everything here may block; any thread may call it."""
+
+    still = False
+    """Whether nobody changes the directory while the view lasts. It can be mounted then, and `settle`."""
 
     def __init__(
         self,
@@ -51,11 +57,13 @@ class View:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         follow: Sequence[str] = (),
+        owner: tuple[int, int] | None = _OWNER,
         memory: Memory | None = None,
     ) -> None:
         """Patterns are those of `buildkit.fs.tree.walk`; ``memory`` carries digests from one view to the next."""
         self.root = root
         self._patterns = (tuple(include), tuple(exclude), tuple(follow))
+        self._owner = owner
         self._memory = memory
         self._lock = threading.RLock()
         self._tree: ContentTree | None = None
@@ -82,6 +90,14 @@ class View:
                 self._tree.close()
                 self._tree = None
 
+    def settle(self, snapshotter: Snapshotter, records: Records, record: Record) -> None:
+        """Make the directory itself the snapshot of the view's ref, if it is still."""
+        raise Internal(f"{self.root}: is not still")
+
+    async def leave(self) -> None:
+        """Nobody holds the view any more."""
+        await asyncio.to_thread(self.close)
+
     def copy_to(self, target: str) -> None:
         """Write everything in the view into the empty directory ``target``; raises `Changed`."""
         with self._lock:
@@ -96,7 +112,7 @@ class View:
             try:
                 self._tree = ContentTree(
                     self.root,
-                    owner=_OWNER,
+                    owner=self._owner,
                     root_header=EMPTY,
                     include=include,
                     exclude=exclude,
