@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from buildkit.core.errors import BuildkitError, SourceDetail
+from buildkit.core.errors import BuildkitError, InvalidInput, NotFound, SourceDetail
 
 
 def print_failure(error: BaseException, out: TextIO, *, debug: bool = False) -> None:
@@ -14,7 +14,8 @@ def print_failure(error: BaseException, out: TextIO, *, debug: bool = False) -> 
         if isinstance(detail, SourceDetail):
             from buildkit.core.excerpt import excerpt
 
-            out.write(excerpt(detail))
+            about = error.message if isinstance(error, InvalidInput | NotFound) else ""
+            out.write(excerpt(detail, about))
     if debug:
         import traceback
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from buildkit.core.errors import SourceDetail
 
 _RULE = "-" * 20
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"|\'([^\']+)\'')
+_SUGGESTION = " (did you mean"
 
 
-def excerpt(source: SourceDetail) -> str:
-    """The lines around the fault, numbered, the faulty ones marked and, where known, the characters pointed at."""
+def excerpt(source: SourceDetail, message: str = "") -> str:
+    """The lines around the fault, numbered, the faulty ones marked and the characters at fault pointed at.
+
+    Those are known from the place itself, or are the word that ``message`` names and the marked line holds.
+    """
     lines = source.content.decode(errors="replace").split("\n")
     spans = [(one.start_line, max(one.start_line, one.end_line)) for one in source.ranges]
     if not spans:
@@ -21,7 +28,11 @@ def excerpt(source: SourceDetail) -> str:
     for number in range(start, end + 1):
         marked = any(low <= number <= high for low, high in spans)
         out.append(f" {number:3d} | {'>>>' if marked else '   '} {lines[number - 1]}")
-        if caret := _caret(source, number, lines[number - 1]):
+        caret = _caret(source, number, lines[number - 1])
+        if marked and not caret and message:
+            caret = _caret_below(_words_of(message), lines[number - 1])
+            message = "" if caret else message
+        if caret:
             out.append(f"     |     {caret}")
     return "\n".join([*out, _RULE]) + "\n"
 
@@ -46,4 +57,23 @@ def _caret(source: SourceDetail, number: int, line: str) -> str:
         if one.start_line == one.end_line == number and one.end_character > 0:
             blanks = "".join("\t" if c == "\t" else " " for c in line[: one.start_character])
             return blanks + "^" * max(min(one.end_character + 1, len(line)) - one.start_character, 1)
+    return ""
+
+
+def _words_of(message: str) -> list[str]:
+    """What a message may be about, likeliest first: what it quotes, and the words after its last colon."""
+    said = message.split(_SUGGESTION)[0]
+    quoted = [(found[1] or found[2]).replace('\\"', '"') for found in _QUOTED.finditer(said)]
+    _, colon, tail = said.rpartition(": ")
+    after = [tail.strip(), *tail.split()] if colon else []
+    return [word for word in (*quoted, *after) if word]
+
+
+def _caret_below(words: list[str], line: str) -> str:
+    for word in words:
+        for one in (word, word.lstrip("/"), word.lstrip("-")):
+            found = re.search(rf"(?<!\w){re.escape(one)}(?!\w)", line) if one else None
+            if found is not None:
+                blanks = "".join("\t" if c == "\t" else " " for c in line[: found.start()])
+                return blanks + "^" * len(one)
     return ""
