@@ -10,8 +10,9 @@ from buildkit.core.errors import InvalidInput, SourceDetail, Unsupported
 from buildkit.core.platform import Platform
 from buildkit.core.progress import Reporter, Stream, VertexUpdate, WarningUpdate
 from buildkit.core.result import Result
-from buildkit.core.values import dataclass
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend import frontend as seam
+from buildkit.frontend import requestopts
 from buildkit.frontend.frontend import Bridge, CacheImport, Frontend, ImageConfig, LayoutStore, SourceMetadata
 from buildkit.llb.caps import BY_PING
 from buildkit.llb.definition import Definition
@@ -52,6 +53,7 @@ class BuildBridge:
             worker_platforms=self.worker.platforms.all,
             llb_caps=frozenset(BY_PING),
             caps=frozenset(),
+            note=self.note,
         )
 
     # -- solving --
@@ -80,7 +82,8 @@ class BuildBridge:
             if frontend == "gateway.v0":
                 raise Unsupported("frontend gateway.v0 (frontends in images) is not supported yet")
             raise InvalidInput(f"invalid frontend: {frontend}")
-        return await found.solve(self.bridge(), options, inputs)
+        result = await found.solve(self.bridge(), options, inputs)
+        return replace(result, metadata={**result.metadata, requestopts.KEY: requestopts.capture(options)})
 
     async def evaluate(self, ref: seam.Ref | None) -> None:
         """See `buildkit.frontend.frontend.Solving.evaluate`."""
@@ -128,6 +131,11 @@ class BuildBridge:
             reporter.complete(error=str(error) or "context canceled")
             raise
         reporter.complete()
+
+    async def note(self, line: str) -> None:
+        """Show a line as a step of its own."""
+        async with self._shown(line, None):
+            pass
 
     async def warn(self, warning: seam.Warning) -> None:
         """Show a warning."""

@@ -19,6 +19,9 @@ from buildkit.source.image import Images
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
 
+_SHOWN = "frontend."
+"""What a frontend's metadata begins with that clients are to see among the exporters' responses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Builder:
@@ -56,7 +59,9 @@ class Builder:
                 wanted = await self._ask(building, request, driver)
                 result = await evaluate(wanted, job)
                 response = await outputs.write(result, request, lease, progress)
-        shown = {f"frontend.{key}": value.decode("utf-8", "replace") for key, value in result.metadata.items()}
+        shown = {
+            key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
+        }
         return SolveResponse({**shown, **response}, result.metadata)
 
     async def _ask(self, building: BuildBridge, request: SolveRequest, driver: Frontend | None) -> Result[LazyRef]:
