@@ -34,6 +34,12 @@ COMMAND = Command(
         Flag("allow", "entitlement: network.host, security.insecure, device", "list", metavar="NAME"),
         Flag("keep-times", "keep the real times of files and of the build", "bool"),
         Flag("frontend", "frontend to ask, for example dockerfile.v0", metavar="NAME"),
+        Flag("check", "run the build checks of the Dockerfile instead of building; findings exit with 1", "bool"),
+        Flag(
+            "print",
+            "ask about the Dockerfile instead of building: outline, targets, lint, llb, describe",
+            metavar="WHAT",
+        ),
         Flag("opt", "option of the frontend", "list", metavar="KEY=VALUE"),
         Flag("local", "directory that the build may read", "list", metavar="NAME=PATH"),
         Flag("oci-layout", "OCI layout that the build may read", "list", metavar="NAME=PATH"),
@@ -50,6 +56,14 @@ COMMAND = Command(
     "With PATH: buildctl build -t NAME -o type=oci,dest=image.tar PATH\n"
     "Without:   buildctl build --frontend dockerfile.v0 --local context=DIR --local dockerfile=DIR",
 )
+
+_QUESTIONS = {
+    "outline": "frontend.outline",
+    "targets": "frontend.targets",
+    "lint": "frontend.lint",
+    "llb": "frontend.convertllb",
+    "describe": "frontend.subrequests.describe",
+}
 
 
 def read_options(parsed: Parsed) -> SolveOptions:
@@ -69,6 +83,7 @@ def read_options(parsed: Parsed) -> SolveOptions:
             raise BadUsage(f"--{name} needs the path of what to build: buildctl build [flags] PATH")
         outputs = [parse_output(text) for text in parsed.all("output")]
     frontend = parsed.text("frontend") or (_FRONTEND if context else "")
+    attrs |= _question(parsed, frontend)
     if frontend and parsed.on("no-cache"):
         attrs["no-cache"] = ""
     _check_outputs(outputs)
@@ -89,6 +104,22 @@ def read_options(parsed: Parsed) -> SolveOptions:
         parsed.on("proxy-network"),
         parsed.on("keep-times"),
     )
+
+
+def _question(parsed: Parsed, frontend: str) -> dict[str, str]:
+    """What ``--check`` and ``--print`` ask of the frontend instead of a build."""
+    what = parsed.text("print")
+    if parsed.on("check"):
+        if what:
+            raise BadUsage("--check and --print ask different questions: give one")
+        what = "lint"
+    if not what:
+        return {}
+    if what not in _QUESTIONS:
+        raise BadUsage(f"--print {what}: expected one of {', '.join(_QUESTIONS)}")
+    if not frontend:
+        raise BadUsage("--check and --print ask a frontend: give a PATH or --frontend")
+    return {"requestid": _QUESTIONS[what]}
 
 
 def _context_of(parsed: Parsed) -> str:

@@ -54,6 +54,8 @@ async def run_build(parsed: Parsed, options: SolveOptions) -> None:
         if not asks:
             _write_results(parsed, response.exporter)
         print_metadata(response.metadata if asks else {}, sys.stdout)
+        if parsed.on("check") and response.metadata.get("result.statuscode", b"0") != b"0":
+            raise SystemExit(1)
         if report is not None:
             metrics.report(report)
 

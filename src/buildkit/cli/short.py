@@ -26,6 +26,7 @@ FLAGS = (
     Flag("build-context", "extra context", "list", metavar="NAME=PATH|URL"),
     Flag("no-cache-filter", "stages to build anew", "list", metavar="STAGE"),
     Flag("annotation", "annotation of the image", "list", metavar="[PLACE:]KEY=VALUE"),
+    Flag("syntax", "who reads `# syntax=`: builtin (this frontend) or forward (the image it names)", metavar="WHO"),
     Flag("quiet", "print nothing but the image's digest", "bool", "q"),
     Flag("iidfile", "write the image's digest to a file", metavar="FILE"),
 )
@@ -80,6 +81,7 @@ def short_attrs(parsed: Parsed, context: str) -> dict[str, str]:
         attrs[f"context:{name}"] = value if value.startswith(_SCHEMES) else f"local:{name}"
     simple = {
         "target": parsed.text("target"),
+        "syntax": parsed.text("syntax"),
         "platform": ",".join(parsed.all("platform")),
         "image-resolve-mode": "pull" if parsed.on("pull") else "",
         "add-hosts": ",".join(_host(text) for text in parsed.all("add-host")),
