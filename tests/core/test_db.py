@@ -6,6 +6,7 @@ import textwrap
 import pytest
 
 from buildkit.core.db import Database
+from buildkit.core.errors import Exhausted
 
 
 def opened(path):
@@ -68,3 +69,16 @@ def test_a_killed_writer_leaves_a_whole_database(tmp_path):
     count = db.execute("SELECT count(*) FROM t")[0][0]
     assert count >= 100
     assert count % 2 == 0
+
+
+def test_a_full_disk_leaves_room_for_the_rows_that_free_it(tmp_path):
+    db = Database(tmp_path / "db")
+    db.ensure("CREATE TABLE t (content BLOB)")
+    db.execute("PRAGMA max_page_count = 30")
+    with pytest.raises(Exhausted, match="is full"):
+        for _ in range(40):
+            db.execute("INSERT INTO t VALUES (zeroblob(4096))")
+    assert not (tmp_path / "db.reserve").exists()
+    db.close()
+    Database(tmp_path / "db").close()
+    assert (tmp_path / "db.reserve").stat().st_blocks * 512 >= 1 << 20

@@ -6,6 +6,8 @@ from typing import TextIO
 
 from buildkit.core.errors import BuildkitError, InvalidInput, NotFound, SourceDetail
 
+_LONG = 500
+
 
 def print_failure(error: BaseException, out: TextIO, *, debug: bool = False) -> None:
     """Excerpts of the sources that the error points to, then ``error: …``; the traceback too with ``debug``."""
@@ -20,7 +22,12 @@ def print_failure(error: BaseException, out: TextIO, *, debug: bool = False) -> 
         import traceback
 
         traceback.print_exception(error, file=out)
-    out.write(f"error: {describe(error)}\n")
+    message = describe(error)
+    if not message.isprintable() or len(message) > _LONG:
+        from buildkit.core.excerpt import readable
+
+        message = readable(message)
+    out.write(f"error: {message}\n")
 
 
 def describe(error: BaseException) -> str:

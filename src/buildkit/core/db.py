@@ -6,6 +6,7 @@ be on disk before what: blobs and snapshots first, the rows that name them after
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from buildkit.core.errors import Corrupt
+from buildkit.core.errors import Corrupt, Exhausted
+
+_RESERVED = 1 << 20
 
 
 class Database:
@@ -24,6 +27,7 @@ class Database:
         self.path = str(path)
         self._lock = threading.RLock()
         self._depth = 0
+        self._reserve = Path(self.path + ".reserve")
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError:
@@ -34,6 +38,7 @@ class Database:
                 if old.exists():
                     old.rename(self.path + ".bak" + suffix)
             self._connection = self._open()
+        self._keep_reserve()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -49,22 +54,53 @@ class Database:
 
     def ensure(self, schema: str) -> None:
         """Run idempotent DDL (``CREATE TABLE IF NOT EXISTS …``)."""
-        with self._lock:
+        with self._lock, self._told():
             self._connection.executescript(schema)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
-        with self._lock:
+        with self._lock, self._told():
             try:
                 return self._connection.execute(sql, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            except sqlite3.OperationalError as error:
+                lost = sql == "COMMIT" and not self._connection.in_transaction
+                if not _is_full(error) or lost or not self._give_reserve():
                     raise
-                raise Corrupt(f"database {self.path}: {error}") from error
+                return self._connection.execute(sql, values).fetchall()
+
+    def _keep_reserve(self) -> None:
+        """Have room on the disk for the rows that say what was removed to make room."""
+        if self.path == ":memory:" or self._reserve.exists():
+            return
+        fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, _RESERVED)
+        except OSError:
+            self._reserve.unlink()
+        finally:
+            os.close(fd)
+
+    def _give_reserve(self) -> bool:
+        try:
+            self._reserve.unlink()
+        except OSError:
+            return False
+        return True
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Faults of the disk in our words; those of our statements are left as they are."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise
+            kind = Exhausted if _is_full(error) else Corrupt
+            raise kind(f"database {self.path}: {error}") from error
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row, in one transaction."""
-        with self.transaction():
+        with self.transaction(), self._told():
             self._connection.executemany(sql, rows)
 
     @contextmanager
@@ -72,18 +108,28 @@ class Database:
         """All or nothing; nests. Short and synchronous: never await inside."""
         with self._lock:
             if self._depth == 0:
-                self._connection.execute("BEGIN IMMEDIATE")
+                self.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
                 yield
             except BaseException:
                 self._depth -= 1
-                if self._depth == 0:
-                    self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise
             self._depth -= 1
             if self._depth == 0:
-                self._connection.execute("COMMIT")
+                self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._depth == 0 and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Checkpoint and close."""
@@ -100,3 +146,7 @@ class Database:
         kept: list[object] = [self._connection]
         kept.append(kept)
         gc.freeze()
+
+
+def _is_full(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

@@ -145,6 +145,17 @@ class Internal(BuildkitError):
     """Our own fault."""
 
 
+def from_os(error: OSError) -> BuildkitError:
+    """The project's error for a system's one: what it is about, and the system's reason."""
+    import errno
+
+    spent = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    reason = (error.strerror or str(error)).lower()
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    kind = Exhausted if error.errno in spent else FailedPrecondition
+    return kind(": ".join([*names, reason]))
+
+
 class ExitError(BuildkitError):
     """A process ended badly. ``code`` is its exit status (128 + signal when killed); ``oom`` if for memory."""
 

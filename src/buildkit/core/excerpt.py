@@ -9,6 +9,21 @@ from buildkit.core.errors import SourceDetail
 _RULE = "-" * 20
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"|\'([^\']+)\'')
 _SUGGESTION = " (did you mean"
+_LONGEST, _HEAD, _TAIL = 500, 300, 100
+
+
+def readable(text: str) -> str:
+    """Text that no terminal takes for a command: control characters escaped, the middle of a very long one left out."""
+    left = len(text) - _HEAD - _TAIL
+    if len(text) <= _LONGEST:
+        return "".join(map(_readable, text))
+    return f"{readable(text[:_HEAD])} ... {left} characters ... {readable(text[-_TAIL:])}"
+
+
+def _readable(character: str) -> str:
+    if character.isprintable() or character in "\n\t\r":
+        return character
+    return f"\\x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else ascii(character)[1:-1]
 
 
 def excerpt(source: SourceDetail, message: str = "") -> str:
@@ -27,7 +42,7 @@ def excerpt(source: SourceDetail, message: str = "") -> str:
     out = [f"{source.filename}:{first}", _RULE]
     for number in range(start, end + 1):
         marked = any(low <= number <= high for low, high in spans)
-        out.append(f" {number:3d} | {'>>>' if marked else '   '} {lines[number - 1]}")
+        out.append(f" {number:3d} | {'>>>' if marked else '   '} {readable(lines[number - 1])}")
         caret = _caret(source, number, lines[number - 1])
         if marked and not caret and message:
             caret = _caret_below(_words_of(message), lines[number - 1])

@@ -24,6 +24,14 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 255
 
 
+class Missing(NotFound):
+    """A path that a tree does not have."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f'"{path}": not found')
+        self.path = path
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """Which part of a tree counts. ``path`` may hold wildcards if ``wildcard``; the patterns are relative to it."""
@@ -111,7 +119,7 @@ class ContentTree:
         self.close()
 
     def digest(self, selector: Selector) -> Digest:
-        """The digest of one selector; raises `NotFound` (``"/x": not found``) for a missing path without wildcards."""
+        """The digest of one selector; raises `Missing` for a missing path without wildcards."""
         path = clean("/" + selector.path)
         if not selector.wildcard and not selector.include and not selector.exclude:
             return self._digest_path(_key_path(path), selector.follow_links)
@@ -195,7 +203,7 @@ class ContentTree:
                 continue
             links += 1
             if links > _MOST_LINKS:
-                raise FailedPrecondition("too many links")
+                raise FailedPrecondition(f'"{path}": too many links')
             target = node.link
             todo += target.split("/")[::-1]
             done = [] if target.startswith("/") else done[:-1]
@@ -213,7 +221,7 @@ class ContentTree:
     def _digest_path(self, path: str, follow: bool) -> Digest:
         found, node = self._find(path, follow_last=follow)
         if node is None:
-            raise NotFound(f'"{path}": not found')
+            raise Missing(path)
         return self._digest_node(found, node)
 
     def _digest_node(self, path: str, node: _Node) -> Digest:
@@ -337,7 +345,7 @@ class ContentTree:
                 above.append(item)
         for required in selector.required:
             if not any(item.path.startswith(required) for item in selected):
-                raise NotFound(f'"{required}": not found')
+                raise Missing(required)
         return prefix, selected
 
     def _records(self, place: str, node: _Node | None) -> Iterator[tuple[str, _Node, bool]]:

@@ -14,7 +14,17 @@ _UNFIT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF
 
 
 def copy_content(source: int, target: int, size: int, path: str) -> None:
-    """Copy ``size`` bytes, sharing blocks where the file system can; another size raises `FailedPrecondition`."""
+    """Copy ``size`` bytes, sharing blocks where the file system can; another size raises `FailedPrecondition`.
+
+    An `OSError` names ``path``.
+    """
+    try:
+        _copy_content(source, target, size, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _copy_content(source: int, target: int, size: int, path: str) -> None:
     if size <= _SMALL:
         content = os.read(source, size + 1)
         if len(content) != size:

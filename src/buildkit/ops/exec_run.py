@@ -119,7 +119,7 @@ class ExecRun:
             given.append(ref.id if ref is not None else "")
             draft = prepared.drafts.get(number)
             if draft is not None:
-                ref = await draft.commit()
+                ref = await draft.commit(fleeting=True)
                 self._step.hold(ref)
             mounted.append(ref.id if ref is not None else "")
         return error.detailed(SolveDetail(tuple(given), tuple(mounted), self._whole.SerializeToString()))

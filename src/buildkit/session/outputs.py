@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildkit.core.csv import split_fields
-from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.errors import Exhausted, FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
 
@@ -116,13 +117,13 @@ class Destinations:
             return
         target = Path(place.file)
         if not _is_replaceable(target):
-            with _opened(target, target, "wb") as out:
+            with _opened(target, target, "wb") as out, _naming(target):
                 yield out
             return
         target = target.resolve()
         partial = target.with_name(f".{target.name}.{new_id()}")
         try:
-            with _opened(partial, target, "xb") as out:
+            with _opened(partial, target, "xb") as out, _naming(target):
                 yield out
             await asyncio.to_thread(partial.replace, target)
         finally:
@@ -167,6 +168,18 @@ def _is_replaceable(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return True
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Errors of writing through a descriptor do not know what it leads to."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or isinstance(error, BrokenPipeError):
+            raise
+        kind = Exhausted if error.errno in (errno.ENOSPC, errno.EDQUOT) else FailedPrecondition
+        raise kind(f"cannot write {target}: {error.strerror}") from error
 
 
 def _opened(path: Path, named: Path, mode: str) -> BinaryIO:

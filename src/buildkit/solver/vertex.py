@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from buildkit.core.digest import Digest
-from buildkit.core.errors import BuildkitError, Canceled, FailedPrecondition, Internal, VertexDetail
+from buildkit.core.errors import BuildkitError, Canceled, FailedPrecondition, Internal, VertexDetail, from_os
 from buildkit.core.progress import Reporter, Sink, VertexUpdate
 from buildkit.solver.graph import CURRENT_COMPATIBILITY, CacheMap, Edge, Op, Vertex
 from buildkit.solver.origins import Import
@@ -261,9 +261,9 @@ class VertexState(Generic[R]):
             self._close_maps()
 
     def blame(self, error: BaseException, prefix: str = "") -> BaseException:
-        """Say which vertex failed. Anything that is not of our error tree is a fault of ours."""
+        """Say which vertex failed. What is neither of our error tree nor of the system is a fault of ours."""
         if not isinstance(error, BuildkitError):
-            cause, error = error, Internal(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            cause, error = error, _in_our_words(error)
             error.__cause__ = cause
         if prefix:
             error.prefixed(prefix)
@@ -312,3 +312,9 @@ def _ignore(outcome: Any, error: BaseException | None) -> None:
 
 def _nothing() -> None:
     """Nothing to clear."""
+
+
+def _in_our_words(error: BaseException) -> BuildkitError:
+    if isinstance(error, OSError):
+        return from_os(error)
+    return Internal(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

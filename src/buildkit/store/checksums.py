@@ -10,7 +10,7 @@ from pathlib import Path
 from buildkit.core.db import Database
 from buildkit.core.digest import EMPTY, Digest
 from buildkit.core.values import astuple
-from buildkit.fs.contenthash import ContentTree, Selector
+from buildkit.fs.contenthash import ContentTree, Missing, Selector
 from buildkit.store.lease import Lease
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
@@ -67,4 +67,9 @@ class Checksums:
 def digest_tree(path: Path, selectors: Sequence[Selector], root_header: Digest = "") -> Digest:
     """The digest of parts of a directory; ``root_header`` as `buildkit.fs.contenthash.ContentTree` has it."""
     with ContentTree(str(path), root_header=root_header) as tree:
-        return tree.digest_all(selectors)
+        try:
+            return tree.digest_all(selectors)
+        except Missing as error:
+            from buildkit.fs.neighbours import explain_missing
+
+            raise error.suffixed(explain_missing(str(path), error.path)) from None

@@ -59,14 +59,18 @@ class Draft:
                 if not self._users:
                     await self._mount.aclose()
 
-    async def commit(self) -> Ref:
-        """Freeze the tree: a new ref, held by the draft's lease."""
+    async def commit(self, *, fleeting: bool = False) -> Ref:
+        """Freeze the tree: a new ref, held by the draft's lease; gone with the last lease that holds it if fleeting."""
         self._check_open()
         if self._users:
             raise FailedPrecondition(f"draft {self._record.id}: still mounted, so it cannot be committed")
         self._committed = self.ref
         await asyncio.to_thread(self._parts.snapshotter.commit, self._record.snapshot, self._key)
-        self._parts.records.add(self._record)
+        if fleeting:
+            self._parts.fleeting.add(self._record.id)
+            self._parts.records.lend(self._record)
+        else:
+            self._parts.records.add(self._record)
         self._lease.hold(self.ref)
         return self.ref
 

@@ -1,4 +1,4 @@
-"""Refs of views: what is lent to the store for as long as a lease lasts, copied only when a tree is needed."""
+"""Refs that last as long as a lease: views, copied only when a tree is needed, and trees of steps that failed."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def add_view(parts: Parts, view: View, lease: Lease, description: str, record_ty
     return ref
 
 
-async def end_views(parts: Parts, lease: Lease) -> None:
-    """Forget the views that only ``lease`` held, and their copies unless something was made from them."""
-    for id in lease.refs & parts.views.keys():
+async def end_lent(parts: Parts, lease: Lease) -> None:
+    """Forget the views and fleeting trees that only ``lease`` held, unless something was made from them."""
+    for id in lease.refs & (parts.views.keys() | parts.fleeting):
         if not parts.leases.holds(id):
-            view = parts.views.pop(id)
-            record = parts.record(id)
-            await view.leave()
+            view, record = parts.views.pop(id, None), parts.record(id)
+            parts.fleeting.discard(id)
+            if view is not None:
+                await view.leave()
             if not parts.records.is_parent(id):
                 await drop(parts, record)

@@ -27,6 +27,8 @@ class Parts:
     """Snapshots without a record that someone works on."""
     views: dict[str, View] = field(default_factory=dict[str, View])
     """Directories outside of the store, by the id of their refs."""
+    fleeting: set[str] = field(default_factory=set[str])
+    """Refs of trees that are gone with the last lease that holds them."""
 
     def record(self, id: str) -> Record:
         """The row of a ref; raises `NotFound`."""

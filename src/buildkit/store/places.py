@@ -71,9 +71,14 @@ class Places:
             self._free.pop().rmdir()
 
     def recover(self) -> None:
-        """After a kill: unmount and remove what is left."""
-        for path in mounts_below(str(self._root.parent)):
-            unmount(path)
+        """After a kill: unmount and remove what is left.
+
+        The state folder and its parts may be mounts of their own, which stay.
+        """
+        for folder in (self._root, *self._root.parent.glob("snapshots/*")):
+            for path in mounts_below(str(folder)):
+                if path != str(folder.resolve()):
+                    unmount(path)
         if not self._root.is_dir():
             return
         for place in self._root.iterdir():

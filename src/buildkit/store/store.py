@@ -23,7 +23,7 @@ from buildkit.store.content import ContentStore
 from buildkit.store.draft import Draft, open_draft
 from buildkit.store.images import import_layers
 from buildkit.store.lease import Fetch, Lease
-from buildkit.store.lent import add_view, end_views
+from buildkit.store.lent import add_view, end_lent
 from buildkit.store.merge import units
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
@@ -119,8 +119,8 @@ class Store:
                     self._parts.records.touch(id)
                 self._parts.records.flush()
                 scope.close()
-                if self._parts.views:
-                    await end_views(self._parts, lease)
+                if self._parts.views or self._parts.fleeting:
+                    await end_lent(self._parts, lease)
 
     def find_ref(self, id: str, lease: Lease | None = None) -> Ref | None:
         """The ref, now held by ``lease``; None when it is gone or its tree needs blobs that are not to be had.

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 from buildkit.core.digest import EMPTY, Digest
 from buildkit.core.errors import FailedPrecondition, Internal, NotFound
-from buildkit.fs.contenthash import ContentTree, Listed, Selector
+from buildkit.fs.contenthash import ContentTree, Listed, Missing, Selector
 from buildkit.fs.filehash import Memory, hash_file
 from buildkit.fs.tree import open_beneath, open_in_root, read_xattrs
 from buildkit.store.records import Record, Records
@@ -72,7 +72,13 @@ class View:
     def digest(self, selectors: Sequence[Selector]) -> Digest:
         """The content digest of parts of the view, each file read at most once; raises `NotFound`, `Changed`."""
         with self._lock:
-            return self._open().digest_all(selectors)
+            tree = self._open()
+            try:
+                return tree.digest_all(selectors)
+            except Missing as error:
+                from buildkit.fs.neighbours import explain_missing
+
+                raise error.suffixed(explain_missing(self.root, error.path, self._patterns[1])) from None
 
     def read(self, path: str, limit: int) -> bytes:
         """The first ``limit`` bytes of a file, links followed inside the view; raises `NotFound`, `Changed`."""
