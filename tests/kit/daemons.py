@@ -119,13 +119,13 @@ async def running_daemon(folder: Path, **changes: Any) -> AsyncIterator[Peer]:
     socket = folder / "s"
     fields = {"root": folder / "root", "worker": WorkerConfig(snapshotter="native"), **changes}
     config = DaemonConfig(addresses=(f"unix://{socket}",), **fields)
-    async with open_services(config) as server:
-        listeners = await listen_all(config, server, {})
+    async with open_services(config) as services:
+        listeners = await listen_all(config, services.server, {})
         try:
             async with connected(socket) as channel:
                 yield Peer(channel, config)
         finally:
             for listener in listeners:
                 listener.close()
-            server.cancel()
-            await server.drain()
+            services.server.cancel()
+            await services.drain()

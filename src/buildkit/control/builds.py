@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from buildkit.core.errors import AlreadyExists, NotFound
+from buildkit.core.errors import AlreadyExists, NotFound, Unavailable
 from buildkit.core.progress import Stream
 from buildkit.core.values import dataclass
 from buildkit.frontend.gateway.service import BridgeService
@@ -46,6 +46,13 @@ class Builds:
         self._linger = linger
         self._builds: dict[str, Build] = {}
         self._changed = asyncio.Event()
+        self._stopping = False
+
+    async def stop(self) -> None:
+        """Begin no more builds, and wait until those that run are over."""
+        self._stopping = True
+        while self.running:
+            await self._changed.wait()
 
     @property
     def running(self) -> int:
@@ -54,7 +61,9 @@ class Builds:
 
     @contextmanager
     def running_as(self, id: str) -> Iterator[Build]:
-        """A build, for as long as it runs; raises `AlreadyExists`."""
+        """A build, for as long as it runs; raises `AlreadyExists`, or `Unavailable` once the daemon stops."""
+        if self._stopping:
+            raise Unavailable("the daemon is stopping")
         there = self._builds.get(id)
         if there is not None and not there.over:
             raise AlreadyExists(f"job ID {id} exists")
@@ -65,6 +74,7 @@ class Builds:
         finally:
             build.over, build.service = True, None
             build.progress.close()
+            self._tell()
             asyncio.get_running_loop().call_later(self._linger, self._forget, build)
 
     def serve(self, build: Build, service: BridgeService) -> None:

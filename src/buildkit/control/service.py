@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 from buildkit.api import control_pb2 as pb
+from buildkit.control import recording
 from buildkit.control.attach import Opening, session_method
 from buildkit.control.builds import Builds
 from buildkit.control.calls import listing, unary
 from buildkit.control.collection import Collection
 from buildkit.control.gateway import ClientFrontend
+from buildkit.control.history import HistoryCalls
 from buildkit.control.progress import responses
 from buildkit.control.records import buildkit_version, fields_of, policy_of, usage_to_pb
 from buildkit.control.request import read_request
@@ -19,6 +20,7 @@ from buildkit.core import version
 from buildkit.engine.engine import Engine
 from buildkit.frontend.gateway.convert import WorkerFacts
 from buildkit.rpc.server import Method
+from buildkit.solve.history import History
 from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.store.filters import parse_filters
 
@@ -38,18 +40,21 @@ class Control:
         self,
         engine: Engine,
         builds: Builds,
+        history: History,
         worker: Callable[[], WorkerFacts],
         open_session: Opening,
         collection: Collection,
     ) -> None:
         self._engine = engine
         self._builds = builds
+        self._history = history
         self._worker = worker
         self._open_session = open_session
         self._collection = collection
 
     def methods(self) -> dict[str, Method]:
         """The methods by path."""
+        records = HistoryCalls(self._history)
         named = {
             "Info": unary(pb.InfoRequest, self.info),
             "ListWorkers": unary(pb.ListWorkersRequest, self.list_workers),
@@ -57,6 +62,8 @@ class Control:
             "Prune": listing(pb.PruneRequest, self.prune),
             "Solve": unary(pb.SolveRequest, self.solve),
             "Status": listing(pb.StatusRequest, self.status, timestamp_header),
+            "ListenBuildHistory": listing(pb.BuildHistoryRequest, records.listen, timestamp_header),
+            "UpdateBuildHistory": unary(pb.UpdateBuildHistoryRequest, records.update),
             "Session": session_method(self._engine.sessions, self._open_session),
         }
         return {f"/{SERVICE}/{name}": method for name, method in named.items()}
@@ -96,12 +103,27 @@ class Control:
     async def _run(self, request: SolveRequest) -> SolveResponse:
         with self._builds.running_as(request.id) as build:
             driver = ClientFrontend(self._builds, build, self._worker)
-            return await self._engine.solve(request, build.progress, driver=driver)
+            if request.internal:
+                return await self._engine.solve(request, build.progress, driver=driver)
+            record = recording.begin(self._history, request)
+            try:
+                response = await self._engine.solve(request, build.progress, driver=driver)
+            except BaseException as error:
+                recording.finish(self._history, record, build.progress, error=error)
+                raise
+            recording.finish(self._history, record, build.progress, response=response)
+            return response
 
     async def status(self, request: pb.StatusRequest) -> AsyncIterator[pb.StatusResponse]:
-        """Everything that happens in a build, from its beginning to its end."""
+        """Everything that happens in a build, from its beginning to its end; of a stored one what happened."""
+        record = self._history.find(request.Ref) if self._builds.find(request.Ref) is None else None
+        if record is not None:
+            if record.logs is not None:
+                content = self._history.content.read(record.logs.digest, record.logs.size)
+                for message in recording.unframed(content):
+                    yield pb.StatusResponse.FromString(message)
+            return
         progress = await self._builds.progress(request.Ref)
         async for batch in progress.read():
-            for message in responses(batch):
-                yield message
-            await asyncio.sleep(0)
+            for response in responses(batch):
+                yield response

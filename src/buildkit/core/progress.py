@@ -97,6 +97,11 @@ class Stream:
             self._updates.append(update)
             self._wake()
 
+    @property
+    def updates(self) -> list[Update]:
+        """Everything so far."""
+        return list(self._updates)
+
     def close(self) -> None:
         """No more will come; readers end after what is there."""
         self._closed = True

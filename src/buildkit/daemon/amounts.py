@@ -6,12 +6,11 @@ import re
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass
+from buildkit.frontend.dockerfile.gotext import parse_duration as nanoseconds
 from buildkit.store.policy import share_of
 
 _SPACE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,7 @@ def parse_duration(value: object) -> float:
         return 0.0
     if text.isdigit():
         return float(text)
-    sign = -1.0 if text.startswith("-") else 1.0
-    parts = list(_DURATION.finditer(text.lstrip("+-")))
-    if not parts or "".join(part[0] for part in parts) != text.lstrip("+-"):
-        raise InvalidInput(f"invalid duration {value}")
-    return sign * sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
+    try:
+        return nanoseconds(text) / 1e9
+    except ValueError:
+        raise InvalidInput(f"invalid duration {value}") from None

@@ -14,15 +14,21 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildkit.control import health, reflection
 from buildkit.control.attach import bare_session
 from buildkit.control.builds import Builds
 from buildkit.control.collection import Collection
+from buildkit.control.content import ContentCalls
 from buildkit.control.gateway import gateway_methods
+from buildkit.control.health import Health
 from buildkit.control.journal import journaled
 from buildkit.control.records import buildkit_version, policy_to_pb
+from buildkit.control.reflection import Reflection
 from buildkit.control.service import Control
+from buildkit.control.traces import trace_methods
 from buildkit.core.errors import FailedPrecondition
 from buildkit.core.platform import format_platform, parse_platform
+from buildkit.core.values import dataclass
 from buildkit.daemon.config import DaemonConfig, disk_size
 from buildkit.daemon.listen import listen_all
 from buildkit.daemon.notify import notify
@@ -32,7 +38,9 @@ from buildkit.executor.network import choose_mode
 from buildkit.executor.runc import Settings
 from buildkit.executor.runtime import CANDIDATES
 from buildkit.frontend.gateway.convert import WorkerFacts
-from buildkit.rpc.server import Server
+from buildkit.rpc.server import Method, Server
+from buildkit.solve.history import History, Limits
+from buildkit.store.content import ContentStore
 
 if TYPE_CHECKING:
     from buildkit.store.gc import PrunePolicy
@@ -41,6 +49,8 @@ log = getLogger(__name__)
 
 DRAIN_SECONDS = 60.0
 """How long running builds may take to end once the daemon is told to stop."""
+FLUSH_SECONDS = 2.0
+"""How long calls may take to end once there is no build any more."""
 
 
 @contextmanager
@@ -98,8 +108,33 @@ def worker_facts(engine: Engine, network: str, policies: tuple[PrunePolicy, ...]
     return WorkerFacts(worker.id, labels, platforms, gc, buildkit_version())
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """An open engine's services: the server of their methods, and what they serve."""
+
+    server: Server
+    builds: Builds
+    history: History
+
+    async def drain(self) -> None:
+        """Let running builds end, within `DRAIN_SECONDS`; then end every call."""
+        self.history.close()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self.builds.stop()
+        except TimeoutError:
+            log.warning("builds did not end within %d seconds and are cancelled", DRAIN_SECONDS)
+            self.server.cancel()
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self.server.drain()
+        except TimeoutError:
+            self.server.cancel()
+            await self.server.drain()
+
+
 @asynccontextmanager
-async def open_services(config: DaemonConfig) -> AsyncIterator[Server]:
+async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
     """The engine and everything that it can be asked over the wire."""
     network = choose_mode(config.worker.network)
     policies = policies_of(config.worker.gc, disk_size(config.root))
@@ -110,22 +145,34 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Server]:
     async with open_engine(engine_config(config), waiting=waiting) as engine:
         builds = Builds()
         collection = Collection(engine.store, policies)
+        limits = Limits(config.history.max_age, config.history.max_entries)
+        history = History(engine.db, ContentStore(config.root / "history"), limits)
         facts = cache(lambda: worker_facts(engine, network, policies))
-        control = Control(engine, builds, facts, bare_session, collection)
-        server = Server(journaled({**control.methods(), **gateway_methods(builds)}))
+        control = Control(engine, builds, history, facts, bare_session, collection)
+        content = ContentCalls((engine.store.content, history.content))
+        collecting = asyncio.create_task(history.collect_regularly())
         try:
-            yield server
+            yield Services(Server(journaled(_all_methods(control, builds, content))), builds, history)
         finally:
+            collecting.cancel()
+            history.close()
             await collection.close()
+
+
+def _all_methods(control: Control, builds: Builds, content: ContentCalls) -> dict[str, Method]:
+    methods = {**control.methods(), **gateway_methods(builds), **content.methods(), **trace_methods()}
+    services = {*(path.split("/")[1] for path in methods), health.SERVICE, *reflection.SERVICES}
+    names = sorted(services)
+    return methods | Health(names).methods() | Reflection(names).methods()
 
 
 async def run(config: DaemonConfig, environ: MutableMapping[str, str]) -> None:
     """Serve until a signal says stop; then finish what runs, or cancel it at the second signal."""
     with daemon_lock(config.root):
         async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(open_services(config))
-            listeners = await listen_all(config, server, environ)
-            stop = _stop_signals(server)
+            services = await stack.enter_async_context(open_services(config))
+            listeners = await listen_all(config, services.server, environ)
+            stop = _stop_signals(services.server)
             for listener in listeners:
                 log.info("running server on %s", listener.shown)
             notify("READY=1", environ)
@@ -136,7 +183,7 @@ async def run(config: DaemonConfig, environ: MutableMapping[str, str]) -> None:
             finally:
                 for listener in listeners:
                     listener.close()
-            await _drain(server)
+            await services.drain()
 
 
 def _stop_signals(server: Server) -> asyncio.Event:
@@ -151,16 +198,6 @@ def _stop_signals(server: Server) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told)
     return stop
-
-
-async def _drain(server: Server) -> None:
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            await server.drain()
-    except TimeoutError:
-        log.warning("builds did not end within %d seconds and are cancelled", DRAIN_SECONDS)
-        server.cancel()
-        await server.drain()
 
 
 def describe(facts: WorkerFacts) -> str:

@@ -68,6 +68,7 @@ class Engine:
     """An open engine. Builds run at once and share their work."""
 
     config: EngineConfig
+    db: Database
     store: Store
     sessions: Sessions
     builder: Builder
@@ -119,4 +120,4 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
     frontends: dict[str, Frontend] = {"dockerfile.v0": DockerfileFrontend()}
     for name in config.without_frontends:
         frontends.pop(name, None)
-    return Engine(config, store, sessions, Builder(worker, solver, images, frontends))
+    return Engine(config, db, store, sessions, Builder(worker, solver, images, frontends))
