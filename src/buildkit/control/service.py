@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from buildkit.api import control_pb2 as pb
 from buildkit.control import recording
-from buildkit.control.attach import Opening, session_method
 from buildkit.control.builds import Builds
 from buildkit.control.calls import listing, unary
 from buildkit.control.collection import Collection
@@ -19,7 +18,8 @@ from buildkit.control.request import read_request
 from buildkit.core import version
 from buildkit.engine.engine import Engine
 from buildkit.frontend.gateway.convert import WorkerFacts
-from buildkit.rpc.server import Method
+from buildkit.rpc.server import Method, ServerCall
+from buildkit.session.remote import host_session
 from buildkit.solve.history import History
 from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.store.filters import parse_filters
@@ -42,14 +42,12 @@ class Control:
         builds: Builds,
         history: History,
         worker: Callable[[], WorkerFacts],
-        open_session: Opening,
         collection: Collection,
     ) -> None:
         self._engine = engine
         self._builds = builds
         self._history = history
         self._worker = worker
-        self._open_session = open_session
         self._collection = collection
 
     def methods(self) -> dict[str, Method]:
@@ -64,7 +62,7 @@ class Control:
             "Status": listing(pb.StatusRequest, self.status, timestamp_header),
             "ListenBuildHistory": listing(pb.BuildHistoryRequest, records.listen, timestamp_header),
             "UpdateBuildHistory": unary(pb.UpdateBuildHistoryRequest, records.update),
-            "Session": session_method(self._engine.sessions, self._open_session),
+            "Session": Method(streaming=self.session),
         }
         return {f"/{SERVICE}/{name}": method for name, method in named.items()}
 
@@ -113,6 +111,10 @@ class Control:
                 raise
             recording.finish(self._history, record, build.progress, response=response)
             return response
+
+    async def session(self, call: ServerCall) -> None:
+        """A client attaches itself for as long as the call lasts."""
+        await host_session(call, self._engine.sessions)
 
     async def status(self, request: pb.StatusRequest) -> AsyncIterator[pb.StatusResponse]:
         """Everything that happens in a build, from its beginning to its end; of a stored one what happened."""

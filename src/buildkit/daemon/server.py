@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildkit.control import health, reflection
-from buildkit.control.attach import bare_session
 from buildkit.control.builds import Builds
 from buildkit.control.collection import Collection
 from buildkit.control.content import ContentCalls
@@ -148,7 +147,7 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
         limits = Limits(config.history.max_age, config.history.max_entries)
         history = History(engine.db, ContentStore(config.root / "history"), limits)
         facts = cache(lambda: worker_facts(engine, network, policies))
-        control = Control(engine, builds, history, facts, bare_session, collection)
+        control = Control(engine, builds, history, facts, collection)
         content = ContentCalls((engine.store.content, history.content))
         collecting = asyncio.create_task(history.collect_regularly())
         try:

@@ -1,0 +1,125 @@
+import asyncio
+
+import pytest
+from tests.kit.daemons import drive, running_daemon
+
+from buildkit.api import control_pb2 as pb
+from buildkit.core.errors import BuildkitError, InvalidInput, NotFound
+from buildkit.llb import mkfile, scratch
+
+
+@pytest.fixture
+async def peer(tmp_path):
+    async with running_daemon(tmp_path) as found:
+        yield found
+
+
+def state(name="hello"):
+    return scratch().file(mkfile(f"/{name}", b"hello"))
+
+
+async def records(peer, **wanted):
+    return await peer.listing("ListenBuildHistory", EarlyExit=True, **wanted)
+
+
+@pytest.mark.row("A43", "A46", "A47", "A48")
+async def test_a_finished_build_is_remembered(peer):
+    await drive(peer, state(), ref="one", FrontendAttrs={"filename": "x"})
+    (event,) = await records(peer)
+    record = event.record
+    assert (event.type, record.Ref, record.Frontend, record.FrontendAttrs) == (
+        pb.COMPLETE,
+        "one",
+        "",
+        {"filename": "x"},
+    )
+    assert (record.numTotalSteps, record.numCompletedSteps, record.numCachedSteps) == (1, 1, 0)
+    assert record.CreatedAt.ToNanoseconds() < record.CompletedAt.ToNanoseconds()
+    assert not record.HasField("error")
+
+
+@pytest.mark.row("A35", "A188")
+async def test_an_internal_build_is_not_remembered(peer):
+    await drive(peer, state(), Internal=True)
+    assert await records(peer) == []
+
+
+@pytest.mark.row("A9", "A52")
+async def test_a_failed_build_is_remembered_with_all_details_of_its_error(peer):
+    from google.rpc.status_pb2 import Status
+
+    with pytest.raises(BuildkitError):
+        await drive(peer, state().file(mkfile("/hello/x", b"")), ref="bad")
+    (event,) = await records(peer)
+    assert event.record.error.message and not event.record.error.details
+    blob = event.record.externalError
+    assert blob.media_type == "application/vnd.googeapis.google.rpc.status+proto"
+    service = "containerd.services.content.v1.Content"
+    parts = await peer.listing("Read", service, digest=blob.digest)
+    full = Status.FromString(b"".join(part.data for part in parts))
+    assert full.message == event.record.error.message
+    assert any(detail.type_url == "github.com/moby/buildkit/errdefs.Vertex+json" for detail in full.details)
+
+
+@pytest.mark.row("A39", "A50")
+async def test_the_progress_of_a_stored_build_is_replayed(tmp_path):
+    async with running_daemon(tmp_path) as peer:
+        await drive(peer, state(), ref="one")
+    async with running_daemon(tmp_path) as peer:
+        (event,) = await records(peer)
+        assert event.record.logs.media_type == "application/vnd.buildkit.status.v0"
+        messages = await peer.listing("Status", Ref="one")
+        assert {vertex.name for message in messages for vertex in message.vertexes} == {"mkfile /hello"}
+
+
+@pytest.mark.row("A43")
+async def test_running_builds_come_first_and_pass_every_filter(peer):
+    await drive(peer, state(), ref="done")
+    running = asyncio.create_task(peer.control("Solve", Ref="running"))
+    await peer.bridge("running", "Ping")
+    events = await records(peer, Filter=["ref==nothing"])
+    assert [(event.type, event.record.Ref) for event in events] == [(pb.STARTED, "running")]
+    events = await records(peer, ActiveOnly=True)
+    assert [event.record.Ref for event in events] == ["running"]
+    await peer.bridge("running", "Return", result={})
+    await running
+
+
+@pytest.mark.row("A43")
+async def test_listeners_hear_what_happens(peer):
+    call = peer.stream("moby.buildkit.v1.Control", "ListenBuildHistory")
+    await drive(peer, state(), ref="one")
+    await peer.control("UpdateBuildHistory", Ref="one", Delete=True)
+    events = [pb.BuildHistoryEvent.FromString(await call.receive()) for _ in range(3)]
+    assert [event.type for event in events] == [pb.STARTED, pb.COMPLETE, pb.DELETED]
+    call.cancel()
+
+
+@pytest.mark.row("A45")
+async def test_records_are_pinned_finalized_and_deleted(peer):
+    await drive(peer, state(), ref="one")
+    await peer.control("UpdateBuildHistory", Ref="one", Pinned=True)
+    (event,) = await records(peer)
+    assert event.record.pinned and event.record.Generation == 1
+    await peer.control("UpdateBuildHistory", Ref="one", Finalize=True)
+    await peer.control("UpdateBuildHistory", Ref="one", Delete=True)
+    assert await records(peer) == []
+    with pytest.raises(NotFound, match='lease "ref_nope": not found'):
+        await peer.control("UpdateBuildHistory", Ref="nope", Delete=True)
+
+
+@pytest.mark.row("A43")
+async def test_a_limit_keeps_the_newest(peer):
+    for ref in ("a", "b", "c"):
+        await drive(peer, state(ref), ref=ref)
+    assert [event.record.Ref for event in await records(peer, Limit=2)] == ["c", "b"]
+    with pytest.raises(InvalidInput, match="invalid limit"):
+        await records(peer, Limit=-1)
+
+
+@pytest.mark.row("A39", "A43")
+async def test_the_daemon_tells_its_clock(peer):
+    call = peer.stream("moby.buildkit.v1.Control", "ListenBuildHistory", EarlyExit=True)
+    assert await call.receive() is None
+    (clock,) = call.response_metadata["buildkit-current-timestamp"]
+    assert clock.endswith("Z")
