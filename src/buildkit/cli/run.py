@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from buildkit.cli.display.modes import Display
 
 _PREFIX = "failed to solve: "
+_PREFIXES = (_PREFIX, "listing workers for Build: ")
 _SUBREQUEST_CAPS = "moby.buildkit.frontend.subrequests"
 _DIGEST_KEY = "containerimage.digest"
 _TERMINATED = 128 + signal.SIGTERM
@@ -74,7 +75,7 @@ async def _solve(
         async with open_client(parsed) as client:
             return await _follow_to_end(client, options, display, watch)
     except BuildkitError as error:
-        raise error if error.message.startswith(_PREFIX) else error.prefixed(_PREFIX) from error.__cause__
+        raise error if error.message.startswith(_PREFIXES) else error.prefixed(_PREFIX) from error.__cause__
 
 
 async def _follow_to_end(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from buildkit.cli.flags import BadUsage, Flag, Parsed
 from buildkit.client.options import Client
-from buildkit.core.errors import Unsupported
+
+if TYPE_CHECKING:
+    from buildkit.client.remote import RemoteClient
+    from buildkit.client.tls import TLSFiles
 
 GLOBAL_FLAGS = (
     Flag("debug", "show where errors come from", "bool"),
@@ -73,20 +77,46 @@ def find_daemon() -> str:
     return ""
 
 
+def address_of(parsed: Parsed) -> str:
+    """The daemon that the flags, the environment or the machine point to; nothing when the engine is in here."""
+    if parsed.text("root"):
+        return ""
+    return parsed.text("addr") or os.environ.get("BUILDKIT_HOST", "") or find_daemon()
+
+
 def open_client(parsed: Parsed) -> AbstractAsyncContextManager[Client]:
-    """The engine that the flags, the environment and the machine point to; raises `Unsupported` for a daemon."""
-    root = parsed.text("root")
-    address = "" if root else parsed.text("addr") or os.environ.get("BUILDKIT_HOST", "")
-    address = address or ("" if root else find_daemon())
+    """The engine that the flags, the environment and the machine point to."""
+    address = address_of(parsed)
     if address:
-        raise Unsupported(f"{address}: talking to a daemon is not supported yet; --root DIR builds without one")
+        return open_daemon(parsed, address)
     for name in parsed.given(*_REMOTE_ONLY):
         raise BadUsage(f"--{name} is for a daemon: give its --addr")
     from pathlib import Path
 
     from buildkit.client.embedded import open_embedded
 
-    return open_embedded(Path(root or default_root()), waiting=_tell_holder, last=True)
+    return open_embedded(Path(parsed.text("root") or default_root()), waiting=_tell_holder, last=True)
+
+
+def open_daemon(parsed: Parsed, address: str = "") -> AbstractAsyncContextManager[RemoteClient]:
+    """The daemon that the flags, the environment and the machine point to; one that is not there fails when opened."""
+    from buildkit.client.remote import open_remote
+
+    return open_remote(
+        address or address_of(parsed) or f"unix://{default_sockets()[-1]}",
+        tls=_tls_files(parsed),
+        timeout=int(parsed.text("timeout", "5")),
+        wait=parsed.on("wait"),
+    )
+
+
+def _tls_files(parsed: Parsed) -> TLSFiles:
+    from buildkit.client.tls import TLSFiles
+
+    name = parsed.text("tlsservername")
+    if directory := parsed.text("tlsdir"):
+        return TLSFiles.of_directory(directory, name)
+    return TLSFiles(parsed.text("tlscacert"), parsed.text("tlscert"), parsed.text("tlskey"), name)
 
 
 def _tell_holder(holder: str) -> None:

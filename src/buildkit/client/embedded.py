@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildkit.client.lending import open_session
 from buildkit.client.options import (
     OutputOptions,
     PruneOptions,
@@ -21,12 +22,7 @@ from buildkit.core.progress import Stream, Update
 from buildkit.core.values import dataclass
 from buildkit.engine.engine import Engine, EngineConfig, open_engine
 from buildkit.llb.definition import Definition
-from buildkit.session.auth import DockerKeys
-from buildkit.session.files import Directories
-from buildkit.session.outputs import Destinations, resolve_destination
-from buildkit.session.secrets import SecretFiles, SecretSource
-from buildkit.session.session import Agents, Session
-from buildkit.session.stores import Layouts
+from buildkit.session.session import Session
 from buildkit.solve.request import ExporterRequest, SolveRequest
 
 if TYPE_CHECKING:
@@ -61,7 +57,7 @@ class EmbeddedClient:
         """Start a build; leaving the scope early cancels it and waits until it has stopped."""
         _refuse_what_is_missing(options)
         stream = Stream()
-        async with _agents_of(options) as agents, self.engine.sessions.attach(_session_of(options, agents)) as session:
+        async with open_session(options) as session, self.engine.sessions.attach(session):
             task = asyncio.create_task(self._solve(_request_of(options, session), stream))
             try:
                 yield EmbeddedBuild(stream, task)
@@ -121,27 +117,6 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
     for name, value in missing:
         if value:
             raise Unsupported(f"{name} is not supported by the embedded engine yet")
-
-
-def _agents_of(options: SolveOptions) -> AbstractAsyncContextManager[Agents | None]:
-    if not options.ssh:
-        return nullcontext()
-    from buildkit.session.ssh import AgentSource, open_agents
-
-    return open_agents(AgentSource(agent.id, agent.paths, agent.raw) for agent in options.ssh)
-
-
-def _session_of(options: SolveOptions, agents: Agents | None) -> Session:
-    return Session.new(
-        locals=Directories(options.locals),
-        auth=DockerKeys(),
-        secrets=SecretFiles(SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets),
-        ssh=agents,
-        stores=Layouts(options.oci_layouts),
-        outputs=Destinations(
-            [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]
-        ),
-    )
 
 
 def _request_of(options: SolveOptions, session: Session) -> SolveRequest:

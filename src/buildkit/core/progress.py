@@ -91,6 +91,9 @@ class Stream:
         self._closed = False
         self._grown: list[asyncio.Future[None]] = []
 
+    def __len__(self) -> int:
+        return len(self._updates)
+
     def write(self, update: Update) -> None:
         """Append; ignored once closed."""
         if not self._closed:

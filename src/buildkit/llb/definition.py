@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput, Range
 from buildkit.core.values import dataclass, field
-from buildkit.llb import wire
+from buildkit.core import wire
 from buildkit.llb.metadata import OpMetadata
 
 if TYPE_CHECKING:

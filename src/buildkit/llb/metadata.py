@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from buildkit.core.values import dataclass, field, replace
-from buildkit.llb import wire
+from buildkit.core import wire
 
 if TYPE_CHECKING:
     from buildkit.api import ops_pb2 as pb

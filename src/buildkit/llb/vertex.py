@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from buildkit.core import wire
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import Internal, InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass
-from buildkit.llb import wire
 from buildkit.llb.callers import Programs
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.metadata import NO_METADATA, OpMetadata

@@ -1,0 +1,41 @@
+"""What a build may have of this machine: the session that goes with a build's options."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from buildkit.client.options import SolveOptions
+from buildkit.session.auth import DockerKeys
+from buildkit.session.files import Directories
+from buildkit.session.outputs import Destinations, resolve_destination
+from buildkit.session.secrets import SecretFiles, SecretSource
+from buildkit.session.session import Agents, Session
+from buildkit.session.stores import Layouts
+
+
+@asynccontextmanager
+async def open_session(options: SolveOptions) -> AsyncIterator[Session]:
+    """A new session that lends what ``options`` name; raises `InvalidInput` for what is not there.
+
+    Only what is named is lent: a build without secrets has nobody to ask for them.
+    """
+    async with _agents_of(options) as agents:
+        secrets = [SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets]
+        places = [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]
+        yield Session.new(
+            locals=Directories(options.locals) if options.locals else None,
+            auth=DockerKeys(),
+            secrets=SecretFiles(secrets) if secrets else None,
+            ssh=agents,
+            stores=Layouts(options.oci_layouts) if options.oci_layouts else None,
+            outputs=Destinations(places) if places else None,
+        )
+
+
+def _agents_of(options: SolveOptions) -> AbstractAsyncContextManager[Agents | None]:
+    if not options.ssh:
+        return nullcontext()
+    from buildkit.session.ssh import AgentSource, open_agents
+
+    return open_agents(AgentSource(agent.id, agent.paths, agent.raw) for agent in options.ssh)
