@@ -73,14 +73,17 @@ def test_bad_usage_is_told_in_one_line_and_exits_with_2(arguments, text, client,
 def test_what_is_not_built_yet_is_refused_by_name(capsys, client):
     assert main(["debug", "workers"]) == 1
     assert "buildctl debug is not supported yet" in capsys.readouterr().err
-    assert main(["--addr", "tcp://host:1", "du"]) == 1
-    assert "tcp://host:1: talking to a daemon is not supported yet" in capsys.readouterr().err
 
 
-@pytest.mark.row("T1")
+@pytest.mark.row("T1", "T4")
 def test_the_environment_names_a_daemon_and_root_overrides_it(client, monkeypatch, capsys):
     monkeypatch.setenv("BUILDKIT_HOST", "unix:///nowhere")
-    assert main(["du"]) == 1 and "unix:///nowhere" in capsys.readouterr().err
+    lost = 'connection error: desc = "transport: Error while dialing: dial unix /nowhere: connect: '
+    assert main(["du"]) == 1
+    assert f"error: failed to call diskusage: Unavailable: {lost}" in capsys.readouterr().err
+    assert main([*BUILD, "--progress", "quiet"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: listing workers for Build: failed to list workers: Unavailable: {lost}")
     assert main(["du", "--root", "state"]) == 0 and client.roots == ["state"]
 
 

@@ -44,5 +44,5 @@ def run(parsed: Parsed) -> None:
 async def _usage(parsed: Parsed) -> list[UsageRecord]:
     from buildkit.cli.target import open_client
 
-    async with open_client(parsed) as client:
+    async with open_client(parsed, "failed to call diskusage") as client:
         return await client.usage(parsed.all("filter"))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from buildkit.cli.display.modes import Display
 
 _PREFIX = "failed to solve: "
+_UNREACHABLE = "listing workers for Build: failed to list workers"
 _PREFIXES = (_PREFIX, "listing workers for Build: ")
 _SUBREQUEST_CAPS = "moby.buildkit.frontend.subrequests"
 _DIGEST_KEY = "containerimage.digest"
@@ -72,7 +73,7 @@ async def _solve(
             watcher(batch)
 
     try:
-        async with open_client(parsed) as client:
+        async with open_client(parsed, _UNREACHABLE) as client:
             return await _follow_to_end(client, options, display, watch)
     except BuildkitError as error:
         raise error if error.message.startswith(_PREFIXES) else error.prefixed(_PREFIX) from error.__cause__

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from buildkit.cli.flags import BadUsage, Flag, Parsed
@@ -84,11 +85,10 @@ def address_of(parsed: Parsed) -> str:
     return parsed.text("addr") or os.environ.get("BUILDKIT_HOST", "") or find_daemon()
 
 
-def open_client(parsed: Parsed) -> AbstractAsyncContextManager[Client]:
-    """The engine that the flags, the environment and the machine point to."""
-    address = address_of(parsed)
-    if address:
-        return open_daemon(parsed, address)
+def open_client(parsed: Parsed, task: str) -> AbstractAsyncContextManager[Client]:
+    """The engine that the flags, the environment and the machine point to; ``task`` is for `open_daemon`."""
+    if address_of(parsed):
+        return open_daemon(parsed, task)
     for name in parsed.given(*_REMOTE_ONLY):
         raise BadUsage(f"--{name} is for a daemon: give its --addr")
     from pathlib import Path
@@ -98,16 +98,29 @@ def open_client(parsed: Parsed) -> AbstractAsyncContextManager[Client]:
     return open_embedded(Path(parsed.text("root") or default_root()), waiting=_tell_holder, last=True)
 
 
-def open_daemon(parsed: Parsed, address: str = "") -> AbstractAsyncContextManager[RemoteClient]:
-    """The daemon that the flags, the environment and the machine point to; one that is not there fails when opened."""
-    from buildkit.client.remote import open_remote
+@asynccontextmanager
+async def open_daemon(parsed: Parsed, task: str = "") -> AsyncIterator[RemoteClient]:
+    """The daemon that the flags, the environment and the machine point to.
 
-    return open_remote(
-        address or address_of(parsed) or f"unix://{default_sockets()[-1]}",
-        tls=_tls_files(parsed),
-        timeout=int(parsed.text("timeout", "5")),
-        wait=parsed.on("wait"),
-    )
+    ``task`` is what the error says has failed when nobody is there: ``failed to list workers``.
+    """
+    from contextlib import AsyncExitStack
+
+    from buildkit.client.remote import open_remote
+    from buildkit.core.errors import Unavailable
+
+    async with AsyncExitStack() as scope:
+        opening = open_remote(
+            address_of(parsed) or f"unix://{default_sockets()[-1]}",
+            tls=_tls_files(parsed),
+            timeout=int(parsed.text("timeout", "5")),
+            wait=parsed.on("wait"),
+        )
+        try:
+            client = await scope.enter_async_context(opening)
+        except Unavailable as error:
+            raise error.prefixed(f"{task}: Unavailable: " if task else "Unavailable: ") from error.__cause__
+        yield client
 
 
 def _tls_files(parsed: Parsed) -> TLSFiles:

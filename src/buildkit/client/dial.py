@@ -31,7 +31,11 @@ _INFO = "/moby.buildkit.v1.Control/Info"
 
 @asynccontextmanager
 async def dial(
-    address: str, tls: TLSFiles = NO_TLS, *, timeout: float = TIMEOUT, wait: bool = False
+    address: str,
+    tls: TLSFiles = NO_TLS,
+    *,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109
+    wait: bool = False,
 ) -> AsyncIterator[Channel]:
     """A connection to the daemon at ``address``; ``timeout`` in seconds is for connecting only, 0 is none.
 
@@ -50,9 +54,7 @@ async def dial(
         await _hang_up(wire)
 
 
-async def _connect_until(
-    address: str, tls: TLSFiles, context: SSLContext | None, wait: bool
-) -> tuple[Wire, Channel]:
+async def _connect_until(address: str, tls: TLSFiles, context: SSLContext | None, wait: bool) -> tuple[Wire, Channel]:
     while True:
         try:
             wire, channel = await _connect(address, tls, context)
@@ -158,7 +160,9 @@ def _check_protocol(wire: Wire) -> None:
     secured = wire.transport.get_extra_info("ssl_object") if wire.transport is not None else None
     if secured is not None and secured.selected_alpn_protocol() != "h2":
         wire.close()
-        what = "transport: authentication handshake failed: credentials: cannot check peer: missing selected ALPN property"
+        what = (
+            "transport: authentication handshake failed: credentials: cannot check peer: missing selected ALPN property"
+        )
         raise Unavailable(f'connection error: desc = "{what}"')
 
 

@@ -28,7 +28,11 @@ _CONTENT = "/containerd.services.content.v1.Content/"
 
 @asynccontextmanager
 async def open_remote(
-    address: str, *, tls: TLSFiles = NO_TLS, timeout: float = TIMEOUT, wait: bool = False
+    address: str,
+    *,
+    tls: TLSFiles = NO_TLS,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109
+    wait: bool = False,
 ) -> AsyncIterator[RemoteClient]:
     """A client of the daemon at ``address`` (`buildkit.client.dial`); raises `Unavailable` when nobody is there."""
     async with dial(address, tls, timeout=timeout, wait=wait) as channel:

@@ -148,5 +148,3 @@ async def _outcome(
     except BuildkitError as error:
         raise told(error, "failed to solve") from None
     return response, await bridge
-
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from buildkit.core.errors import Range, SourceDetail
 from buildkit.core.progress import LogUpdate, ProgressGroup, StatusUpdate, Update, VertexUpdate, WarningUpdate
 from buildkit.core.wire import read, read_text, signed
@@ -126,4 +128,4 @@ def _position(content: bytes) -> tuple[int, int]:
     return parts.get(1, 0), parts.get(2, 0)
 
 
-_READERS = {1: _vertex, 2: _status, 3: _log, 4: _warning}
+_READERS: dict[int, Callable[[bytes], Update]] = {1: _vertex, 2: _status, 3: _log, 4: _warning}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -77,12 +76,10 @@ async def start(
     server_name: str | None,
 ) -> CommandWire:
     """Run ``command`` and speak to it on its standard streams; raises `Unavailable` if it can not be run."""
-    words = tempfile.TemporaryFile()  # noqa: SIM115
+    words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
     ours, theirs = socket.socketpair()
     try:
-        process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=words, start_new_session=True, env=os.environ
-        )
+        process = _run(command, theirs.fileno(), words.fileno())
     except OSError as error:
         ours.close()
         words.close()
@@ -101,3 +98,7 @@ async def start(
         await asyncio.to_thread(wire.finish)
         raise
     return wire
+
+
+def _run(command: list[str], stream: int, words: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=stream, stdout=stream, stderr=words, start_new_session=True)

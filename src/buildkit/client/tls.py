@@ -28,7 +28,8 @@ class TLSFiles:
     @classmethod
     def of_directory(cls, directory: str, server_name: str = "") -> TLSFiles:
         """The files that are there under one of their two names; raises `NotFound`."""
-        return cls(*(_one_of(directory, *names) for names in _NAMES), server_name)
+        authority, certificate, key = (_one_of(directory, *names) for names in _NAMES)
+        return cls(authority, certificate, key, server_name)
 
     @property
     def wanted(self) -> bool:

@@ -96,7 +96,9 @@ def read(content: bytes) -> Iterator[tuple[int, int, bytes]]:
             raise InvalidInput(f"protobuf: wire type {kind} is unknown")
         if at > end:
             raise InvalidInput("protobuf: a field is cut short")
-        yield (number, 0, content[start:at]) if kind == 2 else (number, int.from_bytes(content[start:at], "little"), b"")
+        yield (
+            (number, 0, content[start:at]) if kind == 2 else (number, int.from_bytes(content[start:at], "little"), b"")
+        )
 
 
 def read_text(content: bytes) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from buildkit.core import wire
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput, Range
 from buildkit.core.values import dataclass, field
-from buildkit.core import wire
 from buildkit.llb.metadata import OpMetadata
 
 if TYPE_CHECKING:

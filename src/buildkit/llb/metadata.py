@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from buildkit.core.values import dataclass, field, replace
 from buildkit.core import wire
+from buildkit.core.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from buildkit.api import ops_pb2 as pb

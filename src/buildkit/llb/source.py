@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Unpack
 
+from buildkit.core import wire
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
 from buildkit.core.gojson import go_json
-from buildkit.llb import caps, wire
+from buildkit.llb import caps
 from buildkit.llb.constraints import Constraints, Options, constraints_of
 from buildkit.llb.state import State
 from buildkit.llb.vertex import Encoded, Marshalling, Output

@@ -8,12 +8,12 @@ from typing import Protocol
 from google.protobuf.message import DecodeError
 
 from buildkit.api import ops_pb2 as pb
+from buildkit.core import wire
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.progress import ProgressGroup
 from buildkit.core.values import dataclass
-from buildkit.core import wire
 from buildkit.ops.caps import check_caps
 from buildkit.ops.names import CUSTOM_NAME, op_name
 from buildkit.ops.validate import check_entitlements, check_op
