@@ -60,7 +60,7 @@ async def _prune(parsed: Parsed, options: PruneOptions, template: Callable[[Any]
     from buildkit.cli.usage import HEADER, align, as_json, long_lines, table_row
 
     total, first = 0, True
-    async with open_client(parsed, _UNREACHABLE) as client:
+    async with open_client(parsed, "failed to call prune") as client:
         async for record in client.prune(options):
             total += record.size
             if template is not None:
