@@ -8,12 +8,16 @@ from tests.kit.registry import PASSWORD, USER, Fault, faulty_proxy, registry
 from tests.kit.steps import Asker, Op
 
 from buildkit.core.db import Database
-from buildkit.core.errors import FailedPrecondition, NotFound, Unauthenticated
+from buildkit.core.digest import sha256
+from buildkit.core.errors import FailedPrecondition, NotFound, Unauthenticated, Unavailable
 from buildkit.oci.auth import Credentials
 from buildkit.oci.registry import Registry
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
+from buildkit.source.answers import Answers
+from buildkit.source.blob import Blobs
 from buildkit.source.image import Images
+from buildkit.source.pull import Pull, Pulls
 from buildkit.source.source import Sources
 from buildkit.store.store import Store
 
@@ -149,3 +153,80 @@ async def test_layers_come_with_the_rights_of_who_asks(store, tmp_path, image):
 async def test_an_image_that_is_not_there_is_named(images, host):
     with pytest.raises(NotFound, match=f"^{host}/gone:1: not found$"):
         await images.resolve_config(f"{host}/gone:1")
+
+
+class Builds:
+    """Builds one after the other, with what the ones before left: a store, and answers of registries."""
+
+    def __init__(self, root) -> None:
+        db = Database(root / "db")
+        self.store = Store.open(root / "kept", db, snapshotter="native")
+        self.sessions, self.pulls = Sessions(wait=0), Pulls()
+        self.images = Images(Registry(pause=no_pause), self.sessions, self.store, Answers(db), self.pulls)
+
+    async def read(self, name, path, pull):
+        """A file of an image, by a build of its own."""
+        async with self.sessions.attach(Session.new()) as session, self.store.lease() as lease:
+            with self.pulls.lent(session.id, pull):
+                asker = Asker(session)
+                await self.images.resolve_config(name, platform=AMD64, sessions=(session.id,))
+                source = open_image(self.images, name)
+                assert [key async for key in source.keys(asker)]
+                async with self.store.mounted(await source.snapshot(asker, lease), lease) as root:
+                    return (root / path).read_text()
+
+
+@pytest.mark.parametrize("pull", [Pull.MISSING, Pull.NEVER])
+async def test_an_image_that_is_known_needs_no_registry(tmp_path, proxy, image, pull):
+    copy_to_registry(image, f"{proxy.host}/app:1")
+    builds = Builds(tmp_path)
+    assert await builds.read(f"{proxy.host}/app:1", "b", Pull.ALWAYS) == "2"
+    proxy.requests.clear()
+    assert await builds.read(f"{proxy.host}/app:1", "b", pull) == "2"
+    assert proxy.requests == []
+
+
+async def test_a_registry_that_is_gone_is_done_without(tmp_path, host, image):
+    builds = Builds(tmp_path)
+    with faulty_proxy(host) as proxy:
+        copy_to_registry(image, f"{proxy.host}/app:1")
+        await builds.read(f"{proxy.host}/app:1", "b", Pull.FALLBACK)
+    builds.images.registry.close()
+    with pytest.raises(Unavailable):
+        await builds.read(f"{proxy.host}/app:1", "b", Pull.ALWAYS)
+    assert await builds.read(f"{proxy.host}/app:1", "b", Pull.FALLBACK) == "2"
+
+
+async def test_a_tag_that_moved_is_followed_unless_what_is_known_will_do(tmp_path, host, image):
+    builds, name = Builds(tmp_path), f"{host}/moving:1"
+    copy_to_registry(image, name)
+    assert await builds.read(name, "b", Pull.ALWAYS) == "2"
+    copy_to_registry(make_image(tmp_path / "other", [{"b": "3"}]), name)
+    assert await builds.read(name, "b", Pull.MISSING) == "2"
+    assert await builds.read(name, "b", Pull.FALLBACK) == "3"
+
+
+async def test_layers_that_are_not_here_are_not_fetched_when_that_is_forbidden(tmp_path, host, image):
+    builds, name = Builds(tmp_path), f"{host}/app:lazy"
+    copy_to_registry(image, name)
+    await builds.images.resolve_config(name, platform=AMD64)
+    with pytest.raises(NotFound, match="--pull=never forbids"):
+        await builds.read(name, "b", Pull.NEVER)
+
+
+async def test_an_image_that_is_unknown_cannot_be_had_offline(tmp_path, proxy):
+    builds = Builds(tmp_path)
+    with pytest.raises(NotFound, match=f"{proxy.host}/never:1 is not known here and --pull=never"):
+        await builds.read(f"{proxy.host}/never:1", "b", Pull.NEVER)
+    assert proxy.requests == []
+
+
+@pytest.mark.row("L39")
+async def test_a_blob_of_a_registry_is_a_file(tmp_path, host, image):
+    builds, digest = Builds(tmp_path), image.layers[0].digest
+    copy_to_registry(image, f"{host}/app:1")
+    blobs = Blobs(builds.images.visits, builds.sessions, builds.store, builds.pulls)
+    source = Sources(blobs).open(Op(f"docker-image+blob://{host}/app@{digest}", {"http.filename": "layer"}), AMD64)
+    async with builds.store.lease() as lease:
+        async with builds.store.mounted(await source.snapshot(Asker(), lease), lease) as root:
+            assert sha256((root / "layer").read_bytes()) == digest

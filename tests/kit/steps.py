@@ -20,6 +20,7 @@ class Asker:
 
     def __init__(self, *sessions: Session | str) -> None:
         self.updates: list[Update] = []
+        self.held: list[object] = []
         self.facts: dict[str, object] = {}
         self.progress = Reporter(VertexUpdate("sha256:" + "0" * 64, "step"), [self])
         self._sessions = tuple(one if isinstance(one, str) else one.id for one in sessions)
@@ -29,6 +30,10 @@ class Asker:
 
     def note(self, **facts: object) -> None:
         self.facts |= facts
+
+    def hold(self, result: object) -> None:
+        """Nothing is dropped while a test asks."""
+        self.held.append(result)
 
     def write(self, update: Update) -> None:
         """Take progress."""

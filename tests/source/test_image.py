@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from tests.kit.images import AMD64, Image, make_image
 from tests.kit.steps import Asker, Op
 
 from buildkit.core.db import Database
-from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unsupported
+from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound
 from buildkit.oci.registry import Registry
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
@@ -137,9 +135,6 @@ def test_an_unknown_scheme_is_named(world):
         sources.open(Op("ftp://x", {}), AMD64)
     with pytest.raises(InvalidInput, match="failed to parse nothing"):
         sources.open(Op("nothing", {}), AMD64)
-    for scheme in ("git", "https", "docker-image+blob"):
-        with pytest.raises(Unsupported, match=re.escape(scheme)):
-            sources.open(Op(f"{scheme}://x", {}), AMD64)
 
 
 @pytest.mark.row("L30", "L31", "L32", "L33", "L34")

@@ -27,6 +27,12 @@ COMMAND = Command(
         Flag("output", "where the result goes: type=oci|docker|image|local|tar,...", "list", "o", "OPTIONS"),
         Flag("progress", "auto, plain, tty, rawjson or quiet", metavar="MODE"),
         Flag("no-cache", "run every step anew", "bool"),
+        Flag(
+            "pull",
+            "look sources up: always, missing, fallback (where nobody answers) or never",
+            bare="always",
+            metavar="WHEN",
+        ),
         Flag("metadata-file", "write what the outputs have to say, as JSON", metavar="FILE"),
         Flag("ref-file", "write the build's id", metavar="FILE"),
         Flag("secret", "secret for the build: id=NAME[,src=FILE|,env=VARIABLE]", "list", metavar="OPTIONS"),
@@ -103,6 +109,7 @@ def read_options(parsed: Parsed) -> SolveOptions:
         parse_registry_tls(parsed.all("registry-auth-tlscontext")),
         parsed.on("proxy-network"),
         parsed.on("keep-times"),
+        pull=_pull(parsed.text("pull")),
     )
 
 
@@ -120,6 +127,13 @@ def _question(parsed: Parsed, frontend: str) -> dict[str, str]:
     if not frontend:
         raise BadUsage("--check and --print ask a frontend: give a PATH or --frontend")
     return {"requestid": _QUESTIONS[what]}
+
+
+def _pull(text: str) -> str:
+    mode = {"true": "always", "false": ""}.get(text, text)
+    if mode not in ("", "always", "missing", "fallback", "never"):
+        raise BadUsage(f"invalid pull mode {text}: expected always, missing, fallback or never")
+    return mode
 
 
 def _context_of(parsed: Parsed) -> str:

@@ -20,13 +20,17 @@ class BadUsage(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag. ``kind`` is ``text``, ``list`` (may be repeated) or ``bool``; ``short`` is one letter."""
+    """One flag. ``kind`` is ``text``, ``list`` (may be repeated) or ``bool``; ``short`` is one letter.
+
+    ``bare`` is the value of a flag that is given without one; another needs ``=``.
+    """
 
     name: str
     help: str
     kind: str = "text"
     short: str = ""
     metavar: str = "VALUE"
+    bare: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ def _put(parsed: Parsed, flag: Flag, value: str | None, rest: list[str]) -> None
         value = "true" if value is None else value
         if value not in (*_YES, *_NO):
             raise BadUsage(f"--{flag.name} is yes or no: {value!r} is neither")
+    elif value is None and flag.bare:
+        value = flag.bare
     elif value is None:
         if not rest:
             raise BadUsage(f"--{flag.name} needs a value: --{flag.name} {flag.metavar}")
@@ -128,7 +134,7 @@ def list_flags(flags: Iterable[Flag]) -> list[str]:
     for flag in flags:
         left = f"  {f'-{flag.short}, ' if flag.short else ''}--{flag.name}"
         if flag.kind != "bool":
-            left += f" {flag.metavar}"
+            left += f"[={flag.metavar}]" if flag.bare else f" {flag.metavar}"
         lines.append(f"{left:<34}  {flag.help}" if len(left) < 34 else f"{left}\n{'':<36}{flag.help}")
     return lines
 

@@ -24,9 +24,13 @@ from buildkit.engine.engine import Engine, EngineConfig, open_engine
 from buildkit.llb.definition import Definition
 from buildkit.session.session import Session
 from buildkit.solve.request import ExporterRequest, SolveRequest
+from buildkit.source.pull import parse_pull
 
 if TYPE_CHECKING:
     from buildkit.store.gc import Usage
+
+if TYPE_CHECKING:
+    from buildkit.source.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,6 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
     missing = [
         ("exporting a build cache (--export-cache)", options.exports),
         ("importing a build cache (--import-cache)", options.imports),
-        ("a source policy (--source-policy-file)", options.source_policy),
         ("--registry-auth-tlscontext", options.registry_tls),
         ("--proxy-network", options.proxy_network),
     ]
@@ -130,7 +133,17 @@ def _request_of(options: SolveOptions, session: Session) -> SolveRequest:
         exporters=tuple(_exporter_of(output) for output in options.outputs),
         entitlements=frozenset(options.allow),
         deterministic=not options.keep_times,
+        policies=_policies(options.source_policy),
+        pull=parse_pull(options.pull),
     )
+
+
+def _policies(text: str) -> tuple[Policy, ...]:
+    if not text:
+        return ()
+    from buildkit.source.policy import from_pb, parse_policy
+
+    return (from_pb(parse_policy(text.encode(), "--source-policy-file")),)
 
 
 def _exporter_of(output: OutputOptions) -> ExporterRequest:

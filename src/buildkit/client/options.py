@@ -90,6 +90,8 @@ class SolveOptions:
     """Write the times that files really have into layers, and the time of the build into the image."""
     ref: str = ""
     """The build's id; ``""`` lets the client choose one."""
+    pull: str = ""
+    """When names of sources are looked up: ``always`` (also ``""``), ``missing``, ``fallback`` or ``never``."""
 
 
 @dataclass(frozen=True, slots=True)

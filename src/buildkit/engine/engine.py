@@ -15,6 +15,7 @@ from buildkit.core.progress import Stream
 from buildkit.core.values import dataclass, field
 from buildkit.engine.lock import root_lock
 from buildkit.engine.results import RefResults
+from buildkit.engine.sources import open_sources
 from buildkit.executor.later import LaterExecutor
 from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.frontend import Frontend
@@ -25,10 +26,9 @@ from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.solve.solve import Builder
 from buildkit.solver.job import Solver
 from buildkit.solver.keydb import DatabaseKeys
+from buildkit.source.answers import Answers
 from buildkit.source.image import Images
-from buildkit.source.local import Locals
-from buildkit.source.memory import FileMemory
-from buildkit.source.source import Sources
+from buildkit.source.pull import Pulls
 from buildkit.store.recovery import worker_id
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
@@ -103,13 +103,14 @@ async def open_engine(
 def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterExecutor) -> Engine:
     sessions = Sessions()
     registry = Registry(config.registries)
-    images = Images(registry, sessions, store)
+    answers, pulls = Answers(db), Pulls()
+    images = Images(registry, sessions, store, answers, pulls)
     parallelism = config.max_parallelism or os.cpu_count() or 1
     worker = Worker(
         id=worker_id(config.root),
         store=store,
         executor=executor,
-        sources=Sources(images, Locals(sessions, store, FileMemory(db))),
+        sources=open_sources(images, answers, pulls, db),
         sessions=sessions,
         leases=Leases(store),
         platforms=Platforms(config.platforms),
@@ -120,4 +121,4 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
     frontends: dict[str, Frontend] = {"dockerfile.v0": DockerfileFrontend()}
     for name in config.without_frontends:
         frontends.pop(name, None)
-    return Engine(config, db, store, sessions, Builder(worker, solver, images, frontends))
+    return Engine(config, db, store, sessions, Builder(worker, solver, images, frontends, pulls))

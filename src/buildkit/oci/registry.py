@@ -159,6 +159,20 @@ class Access:
             media_type = spec.detect_media_type(content)
         return content, media_type
 
+    async def blob_size(self, reference: Reference, digest: Digest) -> int:
+        """Bytes of a blob; raises `NotFound`, `Unauthenticated`, `Unavailable`."""
+
+        async def ask(endpoint: Endpoint) -> int:
+            response = await self.send(endpoint, "HEAD", reference, f"blobs/{digest}", headers={"Accept": "*/*"})
+            await expect(response, "HEAD", 200)
+            response.close()
+            if response.length is None:
+                raise Corrupt(f"{reference}: {endpoint.host} does not say how large {digest} is")
+            return response.length
+
+        async with self.registry.turn(reference.domain, document=True):
+            return await self.registry.retry(lambda: self._ask_each(reference, ask))
+
     async def read(
         self, reference: Reference, descriptor: Descriptor, *, log: Callable[[str], None] | None = None
     ) -> bytes:

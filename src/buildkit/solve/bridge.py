@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from buildkit.core.digest import sha256_text
 from buildkit.core.errors import InvalidInput, SourceDetail, Unsupported
-from buildkit.core.platform import Platform
-from buildkit.core.progress import Reporter, Stream, VertexUpdate, WarningUpdate
+from buildkit.core.progress import Stream, WarningUpdate
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
 from buildkit.frontend import frontend as seam
 from buildkit.frontend import requestopts
-from buildkit.frontend.frontend import Bridge, CacheImport, Frontend, ImageConfig, LayoutStore, SourceMetadata
+from buildkit.frontend.frontend import Bridge, CacheImport, Frontend
 from buildkit.llb.caps import BY_PING
 from buildkit.llb.definition import Definition
+from buildkit.ops.load import Policy as Judge
 from buildkit.ops.load import Rules, load
 from buildkit.ops.make import OpMaker
 from buildkit.solve.reading import Reader
 from buildkit.solve.refs import LazyRef, own
+from buildkit.solve.resolving import SourceResolver, shown
 from buildkit.solver.job import Job
 from buildkit.source.image import Images
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from buildkit.source.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +42,14 @@ class BuildBridge:
     entitlements: frozenset[str]
     frontends: Mapping[str, Frontend]
     images: Images
+    policies: tuple[Policy, ...] = ()
 
     def bridge(self) -> Bridge:
         """What the frontend gets."""
         reader = Reader(self.worker.store, self.job, self.lease)
         return Bridge(
             solving=self,
-            resolving=self,
+            resolving=self.resolver(),
             reading=reader,
             warn=self.warn,
             session_id=self.session,
@@ -56,17 +60,27 @@ class BuildBridge:
             note=self.note,
         )
 
+    def resolver(self, policies: tuple[Policy, ...] = ()) -> SourceResolver:
+        """Looks at sources; ``policies`` count beside those of the build."""
+        judged = (*policies, *self.policies)
+        return SourceResolver(self.images, self.worker.sources, self.session, self.lease, self.progress, judged)
+
     # -- solving --
 
     async def solve(
-        self, definition: Definition, *, evaluate: bool = False, cache_imports: Sequence[CacheImport] = ()
+        self,
+        definition: Definition,
+        *,
+        evaluate: bool = False,
+        cache_imports: Sequence[CacheImport] = (),
+        policies: tuple[Policy, ...] = (),
     ) -> LazyRef:
-        """See `buildkit.frontend.frontend.Solving.solve`."""
+        """See `buildkit.frontend.frontend.Solving.solve`; ``policies`` count beside those of the build."""
         if cache_imports:
             raise Unsupported("importing a build cache is not supported yet")
         edge = None
         if definition.ops:
-            rules = Rules(self.entitlements)
+            rules = Rules(self.entitlements, _judge((*policies, *self.policies)))
             edge = await load(definition.to_pb(), OpMaker(self.worker, rules), rules)
         ref = LazyRef(definition, edge)
         if evaluate:
@@ -94,47 +108,9 @@ class BuildBridge:
         """See `buildkit.frontend.frontend.Solving.definition_of`."""
         return own(ref).definition
 
-    # -- resolving --
-
-    async def resolve_image(
-        self,
-        ref: str,
-        *,
-        platform: Platform | None,
-        mode: str = "default",
-        log_name: str = "",
-        store: LayoutStore | None = None,
-    ) -> ImageConfig:
-        """See `buildkit.frontend.frontend.Resolving.resolve_image`."""
-        async with self._shown(log_name or f"[internal] load metadata for {ref}", platform):
-            found = await self.images.resolve_config(
-                ref,
-                platform=platform,
-                mode=mode,
-                sessions=(self.session,),
-                layout_store=None if store is None else store.name,
-                layout_session="" if store is None else store.session,
-            )
-        return ImageConfig(found.reference, found.digest, found.config)
-
-    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
-        """See `buildkit.frontend.frontend.Resolving.resolve_source`."""
-        raise Unsupported(f"{identifier}: looking at this source without fetching it is not supported yet")
-
-    @asynccontextmanager
-    async def _shown(self, name: str, platform: Platform | None) -> AsyncIterator[None]:
-        reporter = Reporter(VertexUpdate(sha256_text(f"{name} {platform}"), name), [self.progress])
-        reporter.start()
-        try:
-            yield
-        except BaseException as error:
-            reporter.complete(error=str(error) or "context canceled")
-            raise
-        reporter.complete()
-
     async def note(self, line: str) -> None:
         """Show a line as a step of its own."""
-        async with self._shown(line, None):
+        async with shown(self.progress, line, line):
             pass
 
     async def warn(self, warning: seam.Warning) -> None:
@@ -153,3 +129,11 @@ class BuildBridge:
                 source,
             )
         )
+
+
+def _judge(policies: tuple[Policy, ...]) -> Judge | None:
+    if not policies:
+        return None
+    from buildkit.source.policy import PolicyJudge
+
+    return PolicyJudge(policies)

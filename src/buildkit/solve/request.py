@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from buildkit.core.values import dataclass, field
 from buildkit.llb.definition import Definition
+from buildkit.source.pull import Pull
+
+if TYPE_CHECKING:
+    from buildkit.source.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,10 @@ class SolveRequest:
     exporters: tuple[ExporterRequest, ...] = ()
     entitlements: frozenset[str] = frozenset()
     internal: bool = False
+    policies: tuple[Policy, ...] = ()
+    """What sources may be, and what to take in their place."""
+    pull: Pull = Pull.ALWAYS
+    """Whether names of sources are looked up anew."""
     deterministic: bool = False
     """Times in layers that depend on a step's own inputs only (the embedded engine's default)."""
 

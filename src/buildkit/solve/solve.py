@@ -16,6 +16,7 @@ from buildkit.solve.refs import LazyRef, own
 from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.solver.job import Job, Solver
 from buildkit.source.image import Images
+from buildkit.source.pull import Pulls
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
 
@@ -31,6 +32,7 @@ class Builder:
     solver: Solver[Ref | None]
     images: Images
     frontends: Mapping[str, Frontend]
+    pulls: Pulls
 
     async def solve(self, request: SolveRequest, progress: Stream, *, driver: Frontend | None = None) -> SolveResponse:
         """Run one build to its end; ``progress`` gets everything that happens and is closed by the caller.
@@ -45,7 +47,7 @@ class Builder:
             store.lease() as lease,
             self.solver.job(request.id, session=request.session, progress=progress, hold=lease.hold) as job,
         ):
-            with self.worker.leases.lent(request.session, lease):
+            with self.worker.leases.lent(request.session, lease), self.pulls.lent(request.session, request.pull):
                 building = BuildBridge(
                     self.worker,
                     job,
@@ -55,6 +57,7 @@ class Builder:
                     request.entitlements,
                     self.frontends,
                     self.images,
+                    request.policies,
                 )
                 wanted = await self._ask(building, request, driver)
                 result = await evaluate(wanted, job)

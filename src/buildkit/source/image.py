@@ -15,8 +15,10 @@ from buildkit.oci.names import Reference, parse_reference
 from buildkit.oci.registry import Registry
 from buildkit.oci.spec import Descriptor
 from buildkit.session.registry import Sessions
+from buildkit.source.answers import Answers
 from buildkit.source.manifest import PulledImage, layers_key, manifest_key, pull_image
 from buildkit.source.origin import FromLayout, FromRegistry, Origin, Visits
+from buildkit.source.pull import Pulls
 from buildkit.source.source import Asking
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
@@ -41,11 +43,19 @@ class Images:
 
     schemes = ("docker-image", "oci-layout")
 
-    def __init__(self, registry: Registry, sessions: Sessions, store: Store) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        sessions: Sessions,
+        store: Store,
+        answers: Answers | None = None,
+        pulls: Pulls | None = None,
+    ) -> None:
+        """``answers`` are remembered from build to build; ``pulls`` say which builds are content with them."""
         self.registry = registry
         self.sessions = sessions
         self.store = store
-        self.visits = Visits(registry, sessions)
+        self.visits = Visits(registry, sessions, answers, pulls)
 
     def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> Image:
         """A source for one image; raises `InvalidInput`."""

@@ -17,7 +17,10 @@ from buildkit.oci.spec import Descriptor
 from buildkit.oci.transport import BLOCK, Sink
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
+from buildkit.source.answers import Answers
+from buildkit.source.pull import Pull, Pulls, forbid, look_up
 
+_KIND = "image"
 T = TypeVar("T")
 
 
@@ -26,6 +29,9 @@ class Origin(Protocol):
 
     async def resolve(self) -> Descriptor:
         """What the name stands for now."""
+
+    async def size(self, digest: Digest) -> int:
+        """Bytes of a blob."""
 
     async def read(self, descriptor: Descriptor) -> bytes:
         """A manifest, index or config, checked."""
@@ -37,8 +43,12 @@ class Origin(Protocol):
 class Visit:
     """What one session has learnt from registries: its tokens, and what each name stood for."""
 
-    def __init__(self, registry: Registry, session: Session | None) -> None:
+    def __init__(
+        self, registry: Registry, session: Session | None, answers: Answers | None = None, pull: Pull = Pull.ALWAYS
+    ) -> None:
         self.access: Access = registry.access(session.auth if session is not None else None)
+        self.pull = pull
+        self._answers = answers
         self.documents: dict[Digest, bytes] = {}
         """Manifests and configs that were read, so that one build reads each once."""
         self._resolved: dict[str, Shared[Descriptor]] = {}
@@ -47,16 +57,45 @@ class Visit:
         """Resolve a name, once for the whole session."""
         shared = self._resolved.get(str(reference))
         if shared is None:
-            shared = self._resolved[str(reference)] = Shared(lambda: self.access.resolve(reference))
+            shared = self._resolved[str(reference)] = Shared(lambda: self._look_up(reference))
         return await shared.wait()
+
+    async def _look_up(self, reference: Reference) -> Descriptor:
+        name, known = str(reference), None
+        answer = self._answers.find(_KIND, name) if self._answers is not None else None
+        if answer is not None:
+            known = Descriptor(answer["media_type"], answer["digest"], answer["size"])
+        found = await look_up(name, self.pull, known, lambda: self.access.resolve(reference))
+        if self._answers is not None and found != known:
+            fields = {"media_type": found.media_type, "digest": found.digest, "size": found.size}
+            self._answers.put(_KIND, name, fields)
+        return found
+
+    async def read(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """A document, read once in a session; one that was read in an earlier build is taken from there."""
+        found = self.documents.get(descriptor.digest)
+        if found is None and self._answers is not None:
+            found = self._answers.document(descriptor.digest)
+        if found is None:
+            if self.pull is Pull.NEVER:
+                raise forbid(f"{descriptor.digest} of {reference}")
+            found = await self.access.read(reference, descriptor)
+            if self._answers is not None:
+                self._answers.put_document(descriptor.digest, found)
+        self.documents[descriptor.digest] = found
+        return found
 
 
 class Visits:
     """Visits by session; a visit ends with its session."""
 
-    def __init__(self, registry: Registry, sessions: Sessions) -> None:
+    def __init__(
+        self, registry: Registry, sessions: Sessions, answers: Answers | None = None, pulls: Pulls | None = None
+    ) -> None:
         self._registry = registry
         self._sessions = sessions
+        self._answers = answers
+        self._pulls = pulls or Pulls()
         self._visits: WeakKeyDictionary[Session, Visit] = WeakKeyDictionary()
 
     def of(self, ids: tuple[str, ...]) -> Visit:
@@ -66,9 +105,10 @@ class Visits:
             if session is not None:
                 visit = self._visits.get(session)
                 if visit is None:
-                    visit = self._visits[session] = Visit(self._registry, session)
+                    pull = self._pulls.of((id,))
+                    visit = self._visits[session] = Visit(self._registry, session, self._answers, pull)
                 return visit
-        return Visit(self._registry, None)
+        return Visit(self._registry, None, self._answers, self._pulls.of(ids))
 
 
 class FromRegistry:
@@ -82,16 +122,18 @@ class FromRegistry:
         """Ask the registry, once in a session."""
         return await self._visit.resolve(self._reference)
 
+    async def size(self, digest: Digest) -> int:
+        """Ask the registry."""
+        return await self._visit.access.blob_size(self._reference, digest)
+
     async def read(self, descriptor: Descriptor) -> bytes:
         """Read a document, once in a session."""
-        found = self._visit.documents.get(descriptor.digest)
-        if found is None:
-            found = await self._visit.access.read(self._reference, descriptor)
-            self._visit.documents[descriptor.digest] = found
-        return found
+        return await self._visit.read(self._reference, descriptor)
 
     async def fetch(self, descriptor: Descriptor, sink: Sink, progress: Callable[[int], None]) -> None:
         """Fetch a blob with this session's rights."""
+        if self._visit.pull is Pull.NEVER:
+            raise forbid(f"{descriptor.digest} of {self._reference}")
         await self._visit.access.fetch(self._reference, descriptor, sink, progress=progress)
 
 
@@ -120,6 +162,16 @@ class FromLayout:
         except NotFound as error:
             error.prefixed("unable to get info about digest: ")
             raise
+
+    async def size(self, digest: Digest) -> int:
+        """Look it up."""
+
+        async def look(session: Session) -> int:
+            if session.stores is None:
+                raise FailedPrecondition(f"oci-layout store {self._store!r}: the client lends no stores")
+            return await session.stores.size(self._store, digest)
+
+        return await self._sessions.any(self._ids, look)
 
     async def read(self, descriptor: Descriptor) -> bytes:
         """Read a document."""

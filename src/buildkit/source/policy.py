@@ -148,13 +148,27 @@ class PolicyJudge:
     async def __call__(self, op: pb.Op) -> bool:
         """Judge a source op, and change it if a policy says so; whether it did."""
         source = op.source
-        identifier, attrs = apply_policies(self._policies, source.identifier, source.attrs)
-        changed = identifier != source.identifier or dict(attrs) != dict(source.attrs)
+        normal = normal_identifier(source.identifier)
+        identifier, attrs = apply_policies(self._policies, normal, source.attrs)
+        changed = identifier != normal or dict(attrs) != dict(source.attrs)
         if changed:
             source.identifier = identifier
             source.attrs.clear()
             source.attrs.update(attrs)
         return changed
+
+
+def normal_identifier(identifier: str) -> str:
+    """An image's name in full, which is what rules are compared with; other identifiers as they are."""
+    scheme, separator, name = identifier.partition("://")
+    if scheme != "docker-image":
+        return identifier
+    from buildkit.oci.names import parse_reference
+
+    try:
+        return f"{scheme}{separator}{parse_reference(name).with_default_tag()}"
+    except InvalidInput:
+        return identifier
 
 
 def from_pb(message: policy_pb.Policy) -> Policy:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol, runtime_checkable
 
-from buildkit.core.errors import InvalidInput, NotFound, Unsupported
+from buildkit.core.errors import InvalidInput, NotFound
 from buildkit.core.platform import Platform, host_platform
 from buildkit.core.progress import Reporter
+from buildkit.core.values import dataclass
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 
@@ -37,6 +38,9 @@ class Asking(Protocol):
     def note(self, **facts: object) -> None:
         """Write facts into the record of the step."""
 
+    def hold(self, result: Ref | None) -> None:
+        """Keep a ref for as long as the jobs last that ask."""
+
 
 class Source(Protocol):
     """One source, asked by every job that shares its vertex."""
@@ -55,6 +59,22 @@ class Source(Protocol):
         """The tree, held by ``lease``; None is the empty tree."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What can be said of a source without its tree: git's commit object; seconds since 1970."""
+
+    commit: bytes = b""
+    last_modified: int | None = None
+
+
+@runtime_checkable
+class Describable(Source, Protocol):
+    """A source that can say something of itself."""
+
+    async def describe(self, step: Asking, lease: Lease) -> Known:
+        """Ask whom it takes."""
+
+
 class Factory(Protocol):
     """Makes the sources of some schemes."""
 
@@ -66,8 +86,19 @@ class Factory(Protocol):
         """A source for ``scheme://name``; raises `InvalidInput`."""
 
 
-UNSUPPORTED = ("git", "http", "https", "docker-image+blob", "oci-layout+blob")
-"""Schemes of BuildKit that are not built yet."""
+class Later:
+    """A factory that is made when the first of its sources is opened: a build without one does not import it."""
+
+    def __init__(self, schemes: tuple[str, ...], make: Callable[[], Factory]) -> None:
+        self.schemes = schemes
+        self._make = make
+        self._made: Factory | None = None
+
+    def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> Source:
+        """See `Factory.open`."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made.open(scheme, name, attrs, platform)
 
 
 class Sources:
@@ -86,7 +117,5 @@ class Sources:
             raise InvalidInput(f"failed to parse {op.identifier}: invalid")
         factory = self._factories.get(scheme)
         if factory is None:
-            if scheme in UNSUPPORTED:
-                raise Unsupported(f"source {scheme}:// is not supported yet ({op.identifier})")
             raise NotFound(f"unknown scheme {scheme}: not found")
         return factory.open(scheme, name, op.attrs, platform or host_platform())

@@ -1,0 +1,122 @@
+"""Looking at sources before anything is built, as the policies of the build have them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from buildkit.core.digest import sha256_text
+from buildkit.core.errors import BuildkitError, Unsupported
+from buildkit.core.platform import Platform
+from buildkit.core.progress import Reporter, Stream, VertexUpdate
+from buildkit.core.values import dataclass
+from buildkit.frontend.frontend import ImageConfig, LayoutStore, NotAnImage, SourceMetadata
+from buildkit.source.image import Images
+from buildkit.source.source import Describable, Sources
+from buildkit.store.lease import Lease
+from buildkit.store.refs import Ref
+
+if TYPE_CHECKING:
+    from buildkit.source.policy import Policy
+
+_IMAGE = "docker-image://"
+_LAYOUT = "oci-layout://"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceResolver:
+    """`buildkit.frontend.frontend.Resolving` for one build."""
+
+    images: Images
+    sources: Sources
+    session: str
+    lease: Lease
+    progress: Stream
+    policies: Sequence[Policy] = ()
+
+    async def resolve_image(
+        self,
+        ref: str,
+        *,
+        platform: Platform | None,
+        mode: str = "default",
+        log_name: str = "",
+        store: LayoutStore | None = None,
+    ) -> ImageConfig:
+        """See `buildkit.frontend.frontend.Resolving.resolve_image`."""
+        scheme = _IMAGE if store is None else _LAYOUT
+        identifier, _ = self._judged(scheme + ref, {})
+        if not identifier.startswith((_IMAGE, _LAYOUT)) or (store is None and identifier.startswith(_LAYOUT)):
+            raise NotAnImage(ref, identifier)
+        name = identifier.partition("://")[2]
+        if identifier.startswith(_IMAGE):
+            store = None
+        async with shown(self.progress, log_name or f"[internal] load metadata for {ref}", f"{ref} {platform}"):
+            found = await self.images.resolve_config(
+                name,
+                platform=platform,
+                mode=mode,
+                sessions=(self.session,),
+                layout_store=None if store is None else store.name,
+                layout_session="" if store is None else store.session,
+            )
+        return ImageConfig(found.reference, found.digest, found.config)
+
+    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
+        """See `buildkit.frontend.frontend.Resolving.resolve_source`."""
+        identifier, attrs = self._judged(identifier, attrs)
+        source = self.sources.open(_Named(identifier, attrs))
+        if not isinstance(source, Describable):
+            raise Unsupported(f"{identifier}: nothing can be said of this source without fetching it")
+        name = log_name or f"[internal] load metadata for {identifier}"
+        async with shown(self.progress, name, identifier) as reporter:
+            known = await source.describe(_Asking(reporter, (self.session,), self.lease), self.lease)
+        return SourceMetadata(identifier, attrs, known.commit, known.last_modified)
+
+    def _judged(self, identifier: str, attrs: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        if not self.policies:
+            return identifier, attrs
+        from buildkit.source.policy import apply_policies, normal_identifier
+
+        try:
+            return apply_policies(self.policies, normal_identifier(identifier), attrs)
+        except BuildkitError as error:
+            raise error.prefixed("could not resolve image due to policy: ") from None
+
+
+@asynccontextmanager
+async def shown(progress: Stream, name: str, key: str) -> AsyncIterator[Reporter]:
+    """Show work that is no vertex of a definition as a step; ``key`` tells it from others of the same name."""
+    reporter = Reporter(VertexUpdate(sha256_text(f"{name} {key}"), name), [progress])
+    reporter.start()
+    try:
+        yield reporter
+    except BaseException as error:
+        reporter.complete(error=str(error) or "context canceled")
+        raise
+    reporter.complete()
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    identifier: str
+    attrs: Mapping[str, str]
+
+
+class _Asking:
+    """Asks in the name of a build for what is no step of it."""
+
+    def __init__(self, progress: Reporter, sessions: tuple[str, ...], lease: Lease) -> None:
+        self.progress = progress
+        self._sessions = sessions
+        self._lease = lease
+
+    def sessions(self) -> tuple[str, ...]:
+        return self._sessions
+
+    def note(self, **facts: object) -> None:
+        """There is no record."""
+
+    def hold(self, result: Ref | None) -> None:
+        self._lease.hold(result)

@@ -1,0 +1,203 @@
+"""Git repositories: refs resolved by asking the remote, trees checked out of one shared repository per remote."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from buildkit.core.errors import FailedPrecondition, Unsupported
+from buildkit.core.platform import Platform
+from buildkit.core.values import asdict
+from buildkit.llb.giturl import is_commit
+from buildkit.session.registry import Sessions
+from buildkit.session.session import Session
+from buildkit.source.answers import Answers
+from buildkit.source.credentials import git_authorization
+from buildkit.source.gitcheckout import Checkout
+from buildkit.source.gitcommand import Door, Git
+from buildkit.source.gitrefs import Resolved, check_sums, resolve_ref
+from buildkit.source.gitrepository import RECORD_TYPE, Repositories, Repository
+from buildkit.source.gitwanted import Wanted, read_wanted
+from buildkit.source.pull import Pull, Pulls, forbid, look_up
+from buildkit.source.source import Asking, Known
+from buildkit.store.lease import Lease
+from buildkit.store.refs import Ref
+from buildkit.store.store import Store
+
+T = TypeVar("T")
+
+_REFS, _TREES = "git-ref", "git-tree"
+
+
+class GitRepositories:
+    """The scheme ``git``."""
+
+    schemes = ("git",)
+
+    def __init__(self, sessions: Sessions, store: Store, answers: Answers, pulls: Pulls) -> None:
+        self.sessions = sessions
+        self.store = store
+        self.answers = answers
+        self.pulls = pulls
+        self.repositories = Repositories(store)
+        self._resolved: WeakKeyDictionary[Session, dict[str, Resolved]] = WeakKeyDictionary()
+
+    def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> GitTree:
+        """A source for one tree; raises `InvalidInput` or `Unsupported`."""
+        return GitTree(self, read_wanted(name, attrs))
+
+    def known_to(self, ids: tuple[str, ...]) -> dict[str, Resolved]:
+        """What the first attached session has learnt: one build asks each question once."""
+        for id in ids:
+            session = self.sessions.find(id)
+            if session is not None:
+                return self._resolved.setdefault(session, {})
+        return {}
+
+
+class GitTree:
+    """One tree of one repository."""
+
+    def __init__(self, remotes: GitRepositories, wanted: Wanted) -> None:
+        self._remotes = remotes
+        self._wanted = wanted
+        self._resolved: Resolved | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def pin(self) -> str:
+        """The commit, or the annotated tag, that the ref stands for."""
+        return self._resolved.checksum if self._resolved is not None else ""
+
+    async def keys(self, step: Asking) -> AsyncIterator[str]:
+        """One key; a full commit id needs no remote."""
+        key = await self._key(step)
+        wanted, found = self._wanted, await self.resolve(step)
+        step.note(
+            remote=wanted.remote,
+            ref=wanted.ref,
+            commit=found.commit_for(wanted.keep_git_dir),
+            subdir=wanted.subdir,
+            keep_git_dir=wanted.keep_git_dir,
+            submodules=wanted.submodules,
+        )
+        yield key
+
+    async def _key(self, step: Asking) -> str:
+        found = await self.resolve(step)
+        return self._wanted.key(found.commit_for(self._wanted.keep_git_dir), found.ref)
+
+    async def resolve(self, step: Asking) -> Resolved:
+        """What the ref stands for; asked once."""
+        async with self._turn:
+            if self._resolved is None:
+                self._resolved = await self._resolve(step)
+            return self._resolved
+
+    async def _resolve(self, step: Asking) -> Resolved:
+        wanted, remotes = self._wanted, self._remotes
+        if is_commit(wanted.ref):
+            return Resolved(wanted.ref, wanted.ref)
+        if wanted.by_commit:
+            ref = wanted.ref or wanted.checksum
+            qualified = ref if is_commit(ref) or ref.startswith("refs/") else "refs/heads/" + ref
+            return Resolved(qualified, wanted.checksum)
+        async with remotes.repositories.turn(wanted.remote):
+            session = remotes.known_to(step.sessions())
+            found = session.get(wanted.question)
+            if found is None:
+                answer = remotes.answers.find(_REFS, wanted.question)
+                known = Resolved(**answer) if answer is not None else None
+
+                async def ask() -> Resolved:
+                    async with self._git(step) as git:
+                        return await resolve_ref(git, wanted.remote, wanted.ref)
+
+                def log(line: str) -> None:
+                    step.progress.log(2, line.encode())
+
+                found = await look_up(wanted.question, remotes.pulls.of(step.sessions()), known, ask, log)
+                session[wanted.question] = found
+                if found != known:
+                    remotes.answers.put(_REFS, wanted.question, asdict(found))
+        check_sums(wanted.checksum, found.checksum, found.commit)
+        return found
+
+    async def snapshot(self, step: Asking, lease: Lease) -> Ref | None:
+        """The tree, from an earlier checkout if there is one."""
+        wanted, remotes = self._wanted, self._remotes
+        name = f"{await self._key(step)} {wanted.remote}"
+        async with remotes.repositories.turn(name):
+            answer = remotes.answers.find(_TREES, name)
+            if answer is not None:
+                ref = remotes.store.find_ref(answer["ref"], lease)
+                if ref is not None:
+                    return ref
+            ref = await self._check_out(step, lease)
+            remotes.answers.put(_TREES, name, {"ref": ref.id})
+            return ref
+
+    async def describe(self, step: Asking, lease: Lease) -> Known:
+        """The commit as git stores it, for those who want to know its time or author."""
+        found = await self.resolve(step)
+
+        async def read(repository: Repository) -> Known:
+            return Known(commit=await repository.git.run("cat-file", "commit", found.checksum + "^{commit}"))
+
+        return await self._in_repository(step, lease, read)
+
+    async def _check_out(self, step: Asking, lease: Lease) -> Ref:
+        wanted, store, found = self._wanted, self._remotes.store, await self.resolve(step)
+        description = f"git snapshot for {wanted.remote}#{wanted.ref}"
+
+        async def check_out(repository: Repository) -> Ref:
+            async with store.draft(None, lease, description=description, record_type=RECORD_TYPE) as draft:
+                async with draft.mounted() as root:
+                    await Checkout(repository, wanted, found, root.absolute()).run()
+                return await draft.commit()
+
+        return await self._in_repository(step, lease, check_out)
+
+    async def _in_repository(self, step: Asking, lease: Lease, work: Callable[[Repository], Awaitable[T]]) -> T:
+        wanted, remotes, found = self._wanted, self._remotes, await self.resolve(step)
+        offline = forbid(wanted.question) if remotes.pulls.of(step.sessions()) is Pull.NEVER else None
+        async with self._git(step) as git:
+            return await remotes.repositories.work_in(wanted, found, git, lease, work, offline=offline)
+
+    @asynccontextmanager
+    async def _git(self, step: Asking) -> AsyncIterator[Git]:
+        """git with what the sessions lend to open the remote."""
+        wanted, sessions, ids = self._wanted, self._remotes.sessions, step.sessions()
+
+        def log(text: str) -> None:
+            step.progress.log(2, text.encode())
+
+        if wanted.scheme != "ssh":
+            login = await git_authorization(sessions, ids, wanted.host, wanted.header_secret, wanted.token_secret)
+            yield Git(Door(wanted.scope, login or wanted.login), log=log)
+            return
+        agent = await self._agent(ids) if wanted.agent else ""
+        with tempfile.TemporaryDirectory(prefix="buildkit-ssh-") as folder:
+            hosts = Path(folder, "known_hosts")
+            if wanted.known_hosts:
+                hosts.write_text(wanted.known_hosts)
+            yield Git(Door(agent=agent, known_hosts=str(hosts) if wanted.known_hosts else ""), log=log)
+
+    async def _agent(self, ids: tuple[str, ...]) -> str:
+        id = self._wanted.agent
+
+        async def find(session: Session) -> str:
+            if session.ssh is None:
+                raise FailedPrecondition(f'no SSH key "{id}" forwarded from the client')
+            await session.ssh.check(id)
+            path = session.ssh.path(id)
+            if path is None:
+                raise Unsupported(f"ssh agent {id}: an agent of a remote client is not supported yet for git")
+            return str(path)
+
+        return await self._remotes.sessions.any(ids, find)
