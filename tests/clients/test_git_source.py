@@ -25,6 +25,7 @@ from buildkit.core.errors import (
 from buildkit.core.platform import host_platform
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
+from buildkit.session.ssh import SSHAgents
 from buildkit.source.answers import Answers
 from buildkit.source.git import GitRepositories
 from buildkit.source.pull import Pull, Pulls
@@ -42,18 +43,6 @@ class Secrets:
         if id not in self._secrets:
             raise NotFound("not found")
         return self._secrets[id].encode()
-
-
-class Agents:
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
-
-    async def check(self, id):
-        if id != "default":
-            raise NotFound(f"unset ssh forward key {id}")
-
-    def path(self, id):
-        return Path(self._socket)
 
 
 class World:
@@ -436,7 +425,7 @@ async def test_ssh_goes_through_the_agent_that_is_lent(world, origin, folder, tm
     origin.commit(a="1")
     with ssh_server(tmp_path / "ssh") as ssh:
         url = f"ssh://root@127.0.0.1:{ssh.port}{origin.path}"
-        lends = {"ssh": Agents(ssh.agent)}
+        lends = {"ssh": SSHAgents({"default": (ssh.agent, False)})}
         attrs = {"knownsshhosts": ssh.known_hosts, "mountsshsock": "default"}
         assert await world.get(url, lends=lends, **attrs) == {"a": "1"}
         with pytest.raises(Unauthenticated, match="Host key verification failed"):
@@ -451,7 +440,7 @@ async def test_ssh_without_an_agent_is_told(world):
     with pytest.raises(FailedPrecondition, match='no SSH key "default" forwarded from the client'):
         await world.get("ssh://git@127.0.0.1:1/a.git", mountsshsock="default")
     with pytest.raises(NotFound, match="unset ssh forward key other"):
-        await world.get("ssh://git@127.0.0.1:1/a.git", mountsshsock="other", lends={"ssh": Agents("/none")})
+        await world.get("ssh://git@127.0.0.1:1/a.git", mountsshsock="other", lends={"ssh": SSHAgents({})})
 
 
 async def test_the_configuration_of_this_machine_does_not_count(world, origin, server, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from tests.kit.registry import Authority
 from tests.kit.steps import Asker, Op
@@ -319,11 +321,34 @@ async def test_what_was_never_fetched_cannot_be_had_offline(world, server):
     assert server.requests == []
 
 
-async def test_signatures_and_uploads_are_refused_by_name(world):
+async def test_signatures_are_refused_by_name(world):
     with pytest.raises(Unsupported, match=r"http\.sig\.pubkey"):
         world.open("http://localhost/a", **{"sig.pubkey": "x"})
-    with pytest.raises(Unsupported, match="uploads"):
-        world.open("http://buildkit-session/abc")
+
+
+class Uploads:
+    def __init__(self, **streams: bytes) -> None:
+        self._streams = streams
+
+    async def open(self, id):
+        if id not in self._streams:
+            raise NotFound(f"upload {id} not found")
+        return io.BytesIO(self._streams.pop(id))
+
+
+@pytest.mark.row("L71")
+async def test_a_client_sends_a_file_itself(world):
+    async with world.sessions.attach(Session.new(uploads=Uploads(abc=b"sent"))) as session:
+        async with world.store.lease() as lease:
+            asker, source = Asker(session), world.open("http://buildkit-session/abc", filename="context")
+            asker.hold = lease.hold
+            assert [key async for key in source.keys(asker)]
+            async with world.store.mounted(await source.snapshot(asker, lease), lease) as root:
+                assert (root / "context").read_bytes() == b"sent"
+        with pytest.raises(NotFound, match="upload abc not found"):
+            await anext(world.open("http://buildkit-session/abc").keys(Asker(session)))
+    with pytest.raises(NotFound, match="offers no uploads"):
+        await world.get("http://buildkit-session/abc")
 
 
 async def test_a_broken_encoding_is_an_error(world, server):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from buildkit.core.errors import FailedPrecondition, Unsupported
+from buildkit.core.errors import FailedPrecondition
 from buildkit.core.platform import Platform
 from buildkit.core.values import asdict
 from buildkit.llb.giturl import is_commit
 from buildkit.session.registry import Sessions
-from buildkit.session.session import Session
+from buildkit.session.session import Agents, Session
 from buildkit.source.answers import Answers
 from buildkit.source.credentials import git_authorization
 from buildkit.source.gitcheckout import Checkout
@@ -181,23 +182,27 @@ class GitTree:
             login = await git_authorization(sessions, ids, wanted.host, wanted.header_secret, wanted.token_secret)
             yield Git(Door(wanted.scope, login or wanted.login), log=log)
             return
-        agent = await self._agent(ids) if wanted.agent else ""
-        with tempfile.TemporaryDirectory(prefix="buildkit-ssh-") as folder:
-            hosts = Path(folder, "known_hosts")
+        async with AsyncExitStack() as scope:
+            agent = await scope.enter_async_context(self._agent(ids)) if wanted.agent else ""
+            hosts = ""
             if wanted.known_hosts:
-                hosts.write_text(wanted.known_hosts)
-            yield Git(Door(agent=agent, known_hosts=str(hosts) if wanted.known_hosts else ""), log=log)
+                folder = scope.enter_context(tempfile.TemporaryDirectory(prefix="buildkit-ssh-"))
+                hosts = f"{folder}/known_hosts"
+                Path(hosts).write_text(wanted.known_hosts)
+            yield Git(Door(agent=agent, known_hosts=hosts), log=log)
 
-    async def _agent(self, ids: tuple[str, ...]) -> str:
+    @asynccontextmanager
+    async def _agent(self, ids: tuple[str, ...]) -> AsyncIterator[str]:
+        """A socket that leads to the agent that the definition names."""
+        from buildkit.session.ssh import agent_socket
+
         id = self._wanted.agent
 
-        async def find(session: Session) -> str:
+        async def find(session: Session) -> Agents:
             if session.ssh is None:
                 raise FailedPrecondition(f'no SSH key "{id}" forwarded from the client')
             await session.ssh.check(id)
-            path = session.ssh.path(id)
-            if path is None:
-                raise Unsupported(f"ssh agent {id}: an agent of a remote client is not supported yet for git")
-            return str(path)
+            return session.ssh
 
-        return await self._remotes.sessions.any(ids, find)
+        async with agent_socket(await self._remotes.sessions.any(ids, find), id, uid=os.geteuid()) as socket:
+            yield socket

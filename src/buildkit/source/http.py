@@ -32,6 +32,7 @@ from buildkit.source.decoding import decoded
 from buildkit.source.file import FileWish, new_file, parse_file_wish, safe_name
 from buildkit.source.pull import Pull, Pulls, forbid, look_up
 from buildkit.source.source import Asking, Known
+from buildkit.source.upload import Answer, is_upload, open_upload
 from buildkit.source.webnames import disposition_name, http_date, parse_http_date, path_name, public_url
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
@@ -41,7 +42,6 @@ _HEADERS = {"http.header.accept": "Accept", "http.header.user-agent": "User-Agen
 _KIND = "http"
 _SETTLED_SECONDS = 60
 """A file that changed so shortly before it was sent may change again within the same second of its date."""
-_SESSION_HOST = "buildkit-session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,6 @@ class Web:
     def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> WebFile:
         """A source for one file; raises `InvalidInput` or `Unsupported`."""
         url = f"{scheme}://{name}"
-        if name.partition("/")[0] == _SESSION_HOST:
-            raise Unsupported(f"{url}: uploads of a client are not supported yet")
         for key in ("http.sig.pubkey", "http.sig.signature"):
             if key in attrs:
                 raise Unsupported(f"{key}: verifying signatures of files is not supported yet")
@@ -244,11 +242,11 @@ class WebFile:
         conditions = _conditions(known)
         if known is not None and conditions:
             # some servers send the whole file again although the tag matches: HEAD first costs little
-            response = await self._send("HEAD", step, conditions)
-            response.close()
-            tag = _tag(response.header("ETag"))
-            same = response.status == 304 and tag in ("", known.tag)
-            if same or (response.status == 200 and tag and tag == known.tag):
+            head = await self._send("HEAD", step, conditions)
+            head.close()
+            tag = _tag(head.header("ETag"))
+            same = head.status == 304 and tag in ("", known.tag)
+            if same or (head.status == 200 and tag and tag == known.tag):
                 return known
         response = await self._get(step, conditions)
         if response.status == 304:
@@ -258,7 +256,9 @@ class WebFile:
             return known
         return await self._fetch(response, step, expected=self._wanted.checksum)
 
-    async def _get(self, step: Asking, conditions: Mapping[str, str]) -> Response:
+    async def _get(self, step: Asking, conditions: Mapping[str, str]) -> Answer:
+        if is_upload(self._wanted.url):
+            return await open_upload(self._web.sessions, step.sessions(), self._wanted.url)
         response = await self._send("GET", step, conditions)
         if not 200 <= response.status < 300 and response.status != 304:
             response.close()
@@ -286,7 +286,7 @@ class WebFile:
         except InvalidInput as error:
             raise error.prefixed(f"{url}: ") from None
 
-    async def _fetch(self, response: Response, step: Asking, *, expected: Digest) -> Found:
+    async def _fetch(self, response: Answer, step: Asking, *, expected: Digest) -> Found:
         """Move an answer into a tree of its own and remember it."""
         web, wanted = self._web, self._wanted
         url = public_url(wanted.url)
@@ -321,7 +321,8 @@ class WebFile:
                 modified is not None and sent is not None and sent - modified >= _SETTLED_SECONDS,
                 tree.ref.id if tree.ref is not None else "",
             )
-            web.answers.put(_KIND, wanted.question, asdict(found))
+            if not is_upload(wanted.url):
+                web.answers.put(_KIND, wanted.question, asdict(found))
         return found
 
 
