@@ -1,4 +1,4 @@
-"""Features of Dockerfiles, each with a file that shows it: the README's table is made of this list, and tests build it."""
+"""Features of Dockerfiles, each with a file that shows it: the README table is made of this list; tests build it."""
 
 from __future__ import annotations
 
