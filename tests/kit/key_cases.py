@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.kit.llb_ops import Ops, file, run, source
 from tests.kit.rootfs import PATH, busybox_root
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 
 CONTEXT, TOOLS = "local://context", "local://tools"
 

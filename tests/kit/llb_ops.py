@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.platform import Platform
 from buildkit.ops.load import Description

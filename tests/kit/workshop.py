@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.db import Database
 from buildkit.core.identity import new_id
 from buildkit.core.platform import Platform

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.kit.llb_ops import PATH, run
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.ops import gojson

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.kit.llb_ops import Ops, file, run, source
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.digest import sha256
 from buildkit.core.errors import InvalidInput, PermissionDenied
 from buildkit.core.platform import Platform, host_platform

@@ -9,7 +9,7 @@ from tests.kit.llb_ops import Ops, file, run, source
 from tests.kit.rootfs import PATH, busybox_root
 from tests.kit.workshop import workshop
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import ExitError, InvalidInput, NotFound, SolveDetail
 from buildkit.core.values import replace
 from buildkit.session.session import Session

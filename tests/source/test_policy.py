@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import FailedPrecondition, InvalidInput, PermissionDenied
 from buildkit.source.policy import PolicyJudge, apply_policies, from_pb, parse_policy
 

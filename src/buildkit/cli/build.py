@@ -207,21 +207,19 @@ def read_definition(*, no_cache: bool) -> bytes:
     if sys.stdin.isatty():
         raise BadUsage("please specify --frontend or pipe LLB definition to stdin")
     content = sys.stdin.buffer.read()
-    from google.protobuf.message import DecodeError
-
-    from buildkit.api import ops_pb2
+    from buildkit.api import ops
 
     try:
-        definition = ops_pb2.Definition.FromString(content)
-    except DecodeError:
+        definition = ops.Definition.FromString(content)
+    except ops.DecodeError:
         raise BadUsage("failed to parse input: unexpected EOF") from None
-    ops = getattr(definition, "def")
-    if not ops:
+    contents = getattr(definition, "def")
+    if not contents:
         raise BadUsage("empty definition sent to build. Specify --frontend instead?")
     if not no_cache:
         return content
     from buildkit.core.digest import sha256
 
-    for op in ops:
+    for op in contents:
         definition.metadata[sha256(op)].ignore_cache = True
     return bytes(definition.SerializeToString(deterministic=True))

@@ -12,7 +12,8 @@ from buildkit.core.values import dataclass, field
 from buildkit.llb.metadata import OpMetadata
 
 if TYPE_CHECKING:
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
+    from buildkit.api import ops_pb2
 
 NOT_UTF8 = "string field contains invalid UTF-8"
 
@@ -56,26 +57,6 @@ class SourceMap:
     def locations_of(self, digest: Digest) -> tuple[Location, ...]:
         """The places that made an op."""
         return tuple(Location(self.files[index], ranges) for index, ranges in self.locations.get(digest, ()))
-
-    def to_pb(self) -> pb.Source:
-        """The wire form."""
-        from buildkit.api import ops_pb2 as pb
-
-        out = pb.Source()
-        for file in self.files:
-            entry = out.infos.add(filename=file.filename, data=file.content, language=file.language)
-            if file.definition is not None:
-                entry.definition.CopyFrom(file.definition.to_pb())
-        for digest, places in self.locations.items():
-            target = out.locations[digest].locations
-            for index, ranges in places:
-                location = target.add(sourceIndex=index)
-                for r in ranges:
-                    location.ranges.add(
-                        start=pb.Position(line=r.start_line, character=r.start_character),
-                        end=pb.Position(line=r.end_line, character=r.end_character),
-                    )
-        return out
 
     def to_bytes(self) -> bytes:
         """The wire form, serialized."""
@@ -138,24 +119,28 @@ class Definition:
     @property
     def head(self) -> Digest:
         """The digest of the op that makes the result, or an empty string."""
-        from buildkit.api import ops_pb2 as pb
+        from buildkit.api import ops as pb
 
         if not self.ops:
             return ""
         last = pb.Op.FromString(self.ops[-1])
         return last.inputs[0].digest if last.inputs else ""
 
-    def to_pb(self) -> pb.Definition:
-        """The wire form."""
-        from buildkit.api import ops_pb2 as pb
+    def to_message(self) -> pb.Definition:
+        """What solving reads of it: ops and metadata, no source map."""
+        from buildkit.api import ops as pb
 
         out = pb.Definition()
         getattr(out, "def").extend(self.ops)
         for digest, metadata in self.metadata.items():
-            out.metadata[digest].CopyFrom(metadata.to_pb())
-        if self.source is not None:
-            out.Source.CopyFrom(self.source.to_pb())
+            metadata.write(out.metadata[digest])
         return out
+
+    def to_pb(self) -> ops_pb2.Definition:
+        """The wire form."""
+        from buildkit.api import ops_pb2
+
+        return ops_pb2.Definition.FromString(self.to_bytes())
 
     @classmethod
     def from_pb(cls, message: pb.Definition) -> Definition:
@@ -183,11 +168,9 @@ class Definition:
     @classmethod
     def from_bytes(cls, content: bytes) -> Definition:
         """Parse what `to_bytes` or another client wrote; raises `InvalidInput`."""
-        from google.protobuf.message import DecodeError
-
-        from buildkit.api import ops_pb2 as pb
+        from buildkit.api import ops as pb
 
         try:
             return cls.from_pb(pb.Definition.FromString(content))
-        except DecodeError as error:
+        except pb.DecodeError as error:
             raise InvalidInput(f"not an LLB definition: {error}") from None

@@ -9,14 +9,14 @@ from buildkit.llb.definition import Definition
 from buildkit.llb.metadata import CUSTOM_NAME
 
 if TYPE_CHECKING:
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
 
 _SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "build": "box3d"}
 
 
 def to_dot(definition: Definition) -> str:
     """One node for each op, labelled as clients name it, and one edge for each input, labelled with its index."""
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
 
     lines = ["digraph {"]
     for content in definition.ops:

@@ -13,7 +13,7 @@ from buildkit.llb.settings import Settings
 from buildkit.llb.vertex import Encoded, Marshalling, Output
 
 if TYPE_CHECKING:
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
 
 ROOT = "/"
 _NETWORK = {"sandbox": 0, "host": 1, "none": 2}
@@ -70,7 +70,7 @@ class ExecOp:
 
     def encode(self, marshalling: Marshalling) -> Encoded:
         """See `Vertex.encode`."""
-        from buildkit.api import ops_pb2 as pb
+        from buildkit.api import ops as pb
 
         settings = self.process.settings
         if not settings.args:

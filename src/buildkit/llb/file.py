@@ -14,7 +14,7 @@ from buildkit.llb.settings import Filesystem
 from buildkit.llb.vertex import Encoded, Marshalling, Output
 
 if TYPE_CHECKING:
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
 
 _NOTHING = -1
 UserId: TypeAlias = int | str

@@ -35,15 +35,13 @@ class LoadedGraph:
     """The ops of a definition, parsed; raises `InvalidInput` when one points nowhere or the graph has a cycle."""
 
     def __init__(self, definition: Definition) -> None:
-        from google.protobuf.message import DecodeError
-
-        from buildkit.api import ops_pb2 as pb
+        from buildkit.api import ops as pb
 
         self.metadata = definition.metadata
         self.content = {sha256(op): op for op in definition.ops}
         try:
             self.ops = {digest: pb.Op.FromString(op) for digest, op in self.content.items()}
-        except DecodeError as error:
+        except pb.DecodeError as error:
             raise InvalidInput(f"failed to parse llb proto op: {error}") from None
         self._source = definition.source
         self._vertices: dict[Digest, DefinitionOp] = {}

@@ -52,7 +52,7 @@ def marshal(
 ) -> Definition:
     """Write down the graph below ``output``; ``given`` wins over ``defaults``. Inputs stand before what
     reads them; raises `InvalidInput`."""
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
 
     if output is None:
         return Definition()

@@ -9,7 +9,7 @@ from buildkit.core import wire
 from buildkit.core.values import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
 
 CUSTOM_NAME = "llb.customname"
 """The description key whose value clients show as the vertex's name."""
@@ -63,31 +63,24 @@ class OpMetadata:
         """Add capabilities that a daemon must have to run this op."""
         return replace(self, caps={**self.caps, **dict.fromkeys(caps, True)}) if caps else self
 
-    def to_pb(self) -> pb.OpMetadata:
-        """The wire form."""
-        from buildkit.api import ops_pb2 as pb
-
-        out = pb.OpMetadata(ignore_cache=self.ignore_cache, description=self.description, caps=self.caps)
+    def write(self, out: pb.OpMetadata) -> None:
+        """Fill an empty message."""
+        out.ignore_cache = self.ignore_cache
+        out.description.update(self.description)
+        out.caps.update(self.caps)
         if self.export_cache is not None:
-            out.export_cache.Value = self.export_cache
             out.export_cache.SetInParent()
-        if self.progress_group is not None:
-            group = self.progress_group
-            out.progress_group.CopyFrom(pb.ProgressGroup(id=group.id, name=group.name, weak=group.weak))
-        if self.resources is not None:
-            r = self.resources
-            out.linux_resources.CopyFrom(
-                pb.LinuxResources(
-                    memory=r.memory,
-                    memorySwap=r.memory_swap,
-                    cpuShares=r.cpu_shares,
-                    cpuPeriod=r.cpu_period,
-                    cpuQuota=r.cpu_quota,
-                    cpusetCpus=r.cpuset_cpus,
-                    cpusetMems=r.cpuset_mems,
-                )
-            )
-        return out
+            out.export_cache.Value = self.export_cache
+        if (group := self.progress_group) is not None:
+            shown = out.progress_group
+            shown.SetInParent()
+            shown.id, shown.name, shown.weak = group.id, group.name, group.weak
+        if (r := self.resources) is not None:
+            limits = out.linux_resources
+            limits.SetInParent()
+            limits.memory, limits.memorySwap, limits.cpuShares = r.memory, r.memory_swap, r.cpu_shares
+            limits.cpuPeriod, limits.cpuQuota = r.cpu_period, r.cpu_quota
+            limits.cpusetCpus, limits.cpusetMems = r.cpuset_cpus, r.cpuset_mems
 
     def to_bytes(self) -> bytes:
         """The wire form, serialized."""

@@ -15,7 +15,7 @@ from buildkit.llb.constraints import Constraints
 from buildkit.llb.metadata import NO_METADATA, OpMetadata
 
 if TYPE_CHECKING:
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
     from buildkit.llb.definition import Location
 
 
@@ -91,14 +91,14 @@ class Marshalling:
 
     def input(self, output: Output) -> pb.Input:
         """The reference to an output of an encoded vertex."""
-        from buildkit.api import ops_pb2 as pb
+        from buildkit.api import ops as pb
 
         output = known(output)
         return pb.Input(digest=self.encoded[output.vertex].digest, index=output.index)
 
     def op(self, constraints: Constraints, *, platform: bool) -> pb.Op:
         """An op without a body: constraints, and the platform when ``platform``."""
-        from buildkit.api import ops_pb2 as pb
+        from buildkit.api import ops as pb
 
         op = pb.Op(constraints=pb.WorkerConstraints(filter=self.defaults.filters + constraints.filters))
         if platform:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
 from buildkit.core.platform import Platform, format_platform
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Sequence
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput
 from buildkit.fs.contenthash import Selector
 from buildkit.fs.wildcard import has_wildcard

@@ -11,9 +11,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
-
+from buildkit.api.messages import Message
 from buildkit.core.digest import Digest, sha256
 
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -44,28 +42,18 @@ def plain(value: Any) -> Any:
 
 
 def _struct(message: Message) -> dict[str, Any]:
-    if message.DESCRIPTOR.name == "UserOpt":
+    if type(message).__name__ == "UserOpt":
         # the one message with a oneof that has a JSON form of its own and can occur in a key
-        return {"User": {_USER_NAMES[field.name]: plain(value) for field, value in message.ListFields() if value != 0}}
+        return {"User": {_USER_NAMES[field.name]: plain(value) for field, value in message.present() if value != 0}}
     made: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        value = getattr(message, field.name)
-        if field.type == FieldDescriptor.TYPE_MESSAGE and not field.is_repeated:
-            if message.HasField(field.name):
-                made[field.name] = _struct(value)
-        elif field.is_repeated:
-            if len(value):
-                made[field.name] = _repeated(field, value)
-        elif value:
+    for field, value in message.present():
+        if field.is_map:
+            made[field.name] = {key: plain(value[key]) for key in sorted(value)}
+        elif field.repeated:
+            made[field.name] = [plain(one) for one in value]
+        else:
             made[field.name] = plain(value)
     return made
 
 
 _USER_NAMES = {"byName": "byName", "byID": "byId"}
-
-
-def _repeated(field: Any, value: Any) -> Any:
-    kind = field.message_type
-    if kind is not None and kind.GetOptions().map_entry:
-        return {str(key): plain(value[key]) for key in sorted(value, key=str)}
-    return [plain(one) for one in value]

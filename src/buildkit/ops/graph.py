@@ -7,9 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
-
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput
 from buildkit.fs.tree import open_in_root
 from buildkit.ops import gojson
@@ -125,7 +123,7 @@ class BuildOp:
                 content = await asyncio.to_thread(_read, root, name)
         try:
             definition = pb.Definition.FromString(content)
-        except DecodeError as error:
+        except pb.DecodeError as error:
             raise InvalidInput(f"failed to parse llb definition {name}: {error}") from None
         return [await step.build(await load(definition, self._maker, self._rules))]
 

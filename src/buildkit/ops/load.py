@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from google.protobuf.message import DecodeError
-
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core import wire
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import BuildkitError, InvalidInput
@@ -94,7 +92,7 @@ def _parse(definition: pb.Definition) -> tuple[dict[Digest, pb.Op], Digest]:
     for content in getattr(definition, "def"):
         try:
             op = pb.Op.FromString(content)
-        except DecodeError as error:
+        except pb.DecodeError as error:
             raise InvalidInput(f"failed to parse llb proto op: {error}") from None
         for number, one in enumerate(op.inputs):
             if one.index < 0:

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, InvalidInput, NotFound, Unsupported
 from buildkit.core.values import dataclass, field
 from buildkit.executor.executor import Attachment, Secret, Source

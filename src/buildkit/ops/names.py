@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput
 
 CUSTOM_NAME = "llb.customname"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput
 from buildkit.executor.user import read_account_file
 from buildkit.fs.tree import open_in_root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput, PermissionDenied
 
 ROOT = "/"

@@ -81,7 +81,7 @@ class BuildBridge:
         edge = None
         if definition.ops:
             rules = Rules(self.entitlements, _judge((*policies, *self.policies)))
-            edge = await load(definition.to_pb(), OpMaker(self.worker, rules), rules)
+            edge = await load(definition.to_message(), OpMaker(self.worker, rules), rules)
         ref = LazyRef(definition, edge)
         if evaluate:
             await ref.evaluate(self.job)

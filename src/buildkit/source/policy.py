@@ -13,7 +13,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.api import sourcepolicy_pb2 as policy_pb
 from buildkit.core.errors import FailedPrecondition, InvalidInput, PermissionDenied
 from buildkit.core.values import dataclass, field

@@ -38,7 +38,7 @@ async def source_time(bridge: Bridge, state: State, log_name: str) -> int | None
 
 def _find_source(definition: Definition) -> tuple[str, dict[str, str]] | None:
     """Identifier and attributes of the only source in a graph."""
-    from buildkit.api import ops_pb2 as pb
+    from buildkit.api import ops as pb
 
     ops = (pb.Op.FromString(op) for op in definition.ops)
     sources = [op.source for op in ops if op.WhichOneof("op") == "source"]

@@ -180,7 +180,7 @@ def convert(definition: Definition) -> FrontendResult:
     from buildkit.core.digest import sha256
 
     ops = {sha256(op): MessageToDict(pb.Op.FromString(op)) for op in definition.ops}
-    source = {} if definition.source is None else MessageToDict(definition.source.to_pb())
+    source = {} if definition.source is None else MessageToDict(pb.Source.FromString(definition.source.to_bytes()))
     metadata = {digest: metadata_json(m) for digest, m in definition.metadata.items()}
     document = {"def": dict(sorted(ops.items())), "metadata": dict(sorted(metadata.items())), "source": source}
     return answer("0.1.0", json=_document(document))
