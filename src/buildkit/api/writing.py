@@ -8,6 +8,7 @@ from typing import Any
 from buildkit.core.wire import field as field_of
 from buildkit.core.wire import varint
 
+
 def encode(message: Any) -> bytes:
     """Serialize; raises `UnicodeEncodeError` for text that is no Unicode."""
     parts: list[bytes] = []
@@ -33,4 +34,3 @@ def _single(field: Any, number: int, value: Any) -> bytes:
     if field.kind == "bytes":
         return field_of(number, value)
     return varint(number << 3) + varint(value)
-
