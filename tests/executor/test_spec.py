@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.errors import InvalidInput
 from buildkit.core.values import replace
 from buildkit.executor import seccomp
 from buildkit.executor.executor import Process, Resources, Ulimit
-from buildkit.executor.network import choose_mode, namespace_path
 from buildkit.executor.spec import Place, cgroups_path, make_spec
 from buildkit.executor.user import Identity
 
@@ -126,14 +125,3 @@ def test_a_mount_replaces_the_usual_one_at_its_place_and_others_come_last():
     mounts = spec(mounts=[mine, other])["mounts"]
     assert [m for m in mounts if m["destination"] == "/dev/shm"] == [mine]
     assert mounts[-1] == other
-
-
-@pytest.mark.row("X42")
-def test_network_modes_are_checked_by_name():
-    assert [choose_mode(mode) for mode in ("", "auto", "host", "none")] == ["host", "host", "host", "none"]
-    with pytest.raises(InvalidInput, match='invalid network mode: "x"'):
-        choose_mode("x")
-    with pytest.raises(Unsupported, match="bridge"):
-        choose_mode("bridge")
-    assert namespace_path("", "host") is None
-    assert namespace_path("none", "host") == ""

@@ -13,7 +13,8 @@ from buildkit.core.identity import new_id
 from buildkit.core.platform import Platform
 from buildkit.core.progress import LogUpdate, Update
 from buildkit.engine.results import RefResults
-from buildkit.executor.runc import RuncExecutor, Settings
+from buildkit.executor.runc import RuncExecutor
+from buildkit.executor.settings import Settings
 from buildkit.ops.load import NOTHING_SPECIAL, Rules, load
 from buildkit.ops.make import OpMaker
 from buildkit.session.registry import Sessions

@@ -14,7 +14,8 @@ from tests.kit.rootfs import PATH, busybox_root
 from buildkit.core.errors import Exhausted, ExitError, FailedPrecondition, NotFound
 from buildkit.core.values import replace
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
-from buildkit.executor.runc import RuncExecutor, Settings
+from buildkit.executor.runc import RuncExecutor
+from buildkit.executor.settings import Settings
 from buildkit.fs.mount import Mount, overlay_of
 
 pytestmark = pytest.mark.root
@@ -49,7 +50,7 @@ class Box:
 
     def left(self) -> list[str]:
         """What containers left in the state directory, in the mount table and in cgroups."""
-        known = {"hosts", "resolv.conf", "runtime", "runtime.json"}
+        known = {"hosts", "resolv.conf", "runtime", "runtime.json", "network"}
         found = [p.name for p in self.state.iterdir() if p.name not in known and p.suffix != ".bpf"]
         found += [p.name for p in (self.state / "runtime").iterdir()]
         return found + [line for line in Path("/proc/mounts").read_text().splitlines() if str(self.state) in line]

@@ -56,6 +56,17 @@ async def gather_all(work: Iterable[Awaitable[T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def outlast(task: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait until ``task`` is done whatever happens; the cancellation that came meanwhile is for the caller to raise."""
+    left = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            left = error
+    return left
+
+
 async def _drop(tasks: list[asyncio.Future[T]]) -> None:
     for task in tasks:
         task.cancel()

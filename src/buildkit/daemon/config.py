@@ -10,6 +10,7 @@ from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass, field
 from buildkit.daemon.amounts import Space
 from buildkit.executor.hosts import Dns
+from buildkit.executor.settings import NetworkSettings
 from buildkit.oci.hosts import HostConfig
 
 
@@ -52,7 +53,7 @@ class WorkerConfig:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     platforms: tuple[str, ...] = ()
     snapshotter: str = "auto"
-    network: str = "auto"
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     binary: str = ""
     cgroup_parent: str = ""
     max_parallelism: int = 0

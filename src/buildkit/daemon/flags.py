@@ -10,6 +10,7 @@ from buildkit.core.errors import BuildkitError, InvalidInput, Unsupported
 from buildkit.core.values import dataclass, field, replace
 from buildkit.daemon.amounts import Space
 from buildkit.daemon.config import DaemonConfig, GcConfig, TlsFiles, WorkerConfig, group_id
+from buildkit.executor.settings import NetworkSettings
 
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
@@ -33,7 +34,7 @@ class Flag:
     """The environment variable that stands in for it."""
 
 
-_CNI, _CDI, _CONTAINERD = "CNI", "giving devices to steps (CDI)", "the containerd worker"
+_CDI, _CONTAINERD = "giving devices to steps (CDI)", "the containerd worker"
 
 FLAGS = (
     Flag("config", "path of the configuration file"),
@@ -52,7 +53,7 @@ FLAGS = (
     Flag("oci-worker-labels", "label of the worker: name=value", "list"),
     Flag("oci-worker-snapshotter", "auto, overlayfs or native"),
     Flag("oci-worker-platform", "platform that the worker offers", "list"),
-    Flag("oci-worker-net", "network of steps: auto, host or none"),
+    Flag("oci-worker-net", "network of steps: auto, host, none, cni or bridge"),
     Flag("oci-worker-binary", "OCI runtime"),
     Flag("oci-worker-gc", "remove what is not used any more", "bool"),
     Flag("oci-worker-gc-keepstorage", "MB to keep: Reserved[,Free[,Maximum]]"),
@@ -63,9 +64,9 @@ FLAGS = (
     Flag("oci-worker-apparmor-profile", "AppArmor profile of steps", missing="AppArmor"),
     Flag("oci-worker-selinux", "SELinux labels for steps", "bool", "SELinux"),
     Flag("oci-worker-proxy-snapshotter-path", "socket of a snapshotter", missing="snapshotters behind a socket"),
-    Flag("oci-cni-config-path", "configuration of CNI", missing=_CNI),
-    Flag("oci-cni-binary-dir", "programs of CNI", missing=_CNI),
-    Flag("oci-cni-pool-size", "networks kept ready", missing=_CNI, harmless=("0",)),
+    Flag("oci-cni-config-path", "configuration of CNI (/etc/buildkit/cni.json)"),
+    Flag("oci-cni-binary-dir", "folder of CNI's plugins"),
+    Flag("oci-cni-pool-size", "networks kept ready"),
     Flag("proxy-network", "watch the network of steps", "bool", "the proxy network"),
     Flag("otel-socket-path", "socket for traces of steps", missing="collecting traces"),
     Flag("cdi-disabled", "give no devices to steps (so it is)", "bool"),
@@ -185,10 +186,23 @@ def _worker(given: Given, worker: WorkerConfig) -> WorkerConfig:
         labels=labels,
         platforms=platforms or worker.platforms,
         snapshotter=given.last("oci-worker-snapshotter") or worker.snapshotter,
-        network=given.last("oci-worker-net") or worker.network,
+        network=_network(given, worker.network),
         binary=given.last("oci-worker-binary") or worker.binary,
         max_parallelism=worker.max_parallelism if parallelism is None else int(parallelism),
         gc=_gc(given, worker.gc),
+    )
+
+
+def _network(given: Given, network: NetworkSettings) -> NetworkSettings:
+    plugins, size = given.last("oci-cni-binary-dir"), given.last("oci-cni-pool-size")
+    if size is not None and not size.isdigit():
+        raise InvalidInput(f"--oci-cni-pool-size: {size} is not a number")
+    return replace(
+        network,
+        mode=given.last("oci-worker-net") or network.mode,
+        config=given.last("oci-cni-config-path") or network.config,
+        plugins=(plugins,) if plugins else network.plugins,
+        pool_size=network.pool_size if size is None else int(size),
     )
 
 

@@ -33,9 +33,8 @@ from buildkit.daemon.listen import listen_all
 from buildkit.daemon.notify import notify
 from buildkit.daemon.policies import policies_of
 from buildkit.engine.engine import Engine, EngineConfig, open_engine
-from buildkit.executor.network import choose_mode
-from buildkit.executor.runc import Settings
-from buildkit.executor.runtime import CANDIDATES
+from buildkit.executor.network import label_of, resolve_mode
+from buildkit.executor.settings import RUNTIMES, Settings
 from buildkit.frontend.gateway.convert import WorkerFacts
 from buildkit.rpc.server import Method, Server
 from buildkit.solve.history import History, Limits
@@ -83,7 +82,7 @@ def engine_config(config: DaemonConfig) -> EngineConfig:
             network=worker.network,
             dns=config.dns,
             cgroup_parent=worker.cgroup_parent,
-            runtimes=(worker.binary,) if worker.binary else CANDIDATES,
+            runtimes=(worker.binary,) if worker.binary else RUNTIMES,
         ),
         without_frontends=config.disabled_frontends,
     )
@@ -135,7 +134,7 @@ class Services:
 @asynccontextmanager
 async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
     """The engine and everything that it can be asked over the wire."""
-    network = choose_mode(config.worker.network)
+    network = label_of(resolve_mode(config.worker.network))
     policies = policies_of(config.worker.gc, disk_size(config.root))
 
     def waiting(holder: str) -> None:

@@ -12,6 +12,7 @@ from buildkit.daemon.amounts import parse_duration, parse_space
 from buildkit.daemon.config import DaemonConfig, GcConfig, HistoryConfig, PolicyRule, TlsFiles, WorkerConfig
 from buildkit.daemon.table import Table
 from buildkit.executor.hosts import Dns
+from buildkit.executor.settings import NetworkSettings
 from buildkit.oci.hosts import HostConfig, KeyPair
 
 FRONTENDS = ("dockerfile.v0", "gateway.v0")
@@ -104,22 +105,30 @@ def _worker(table: Table) -> WorkerConfig:
         ("stargzSnapshotter", "the stargz snapshotter"),
         ("apparmor-profile", "AppArmor"),
         ("selinux", "SELinux"),
-        ("bridgeName", "the bridge network"),
-        ("bridgeSubnet", "the bridge network"),
-        ("cniConfigPath", "CNI"),
-        ("cniBinaryPath", "CNI"),
-        ("cniPoolSize", "CNI"),
     ):
         table.refuse(key, what)
     return WorkerConfig(
         labels=table.strings("labels"),
         platforms=table.texts("platforms") or (),
         snapshotter=table.text("snapshotter") or "auto",
-        network=table.text("networkMode") or "auto",
+        network=_network(table),
         binary=table.text("binary") or "",
         cgroup_parent=table.text("defaultCgroupParent") or "",
         max_parallelism=table.number("max-parallelism") or 0,
         gc=_gc(table),
+    )
+
+
+def _network(table: Table) -> NetworkSettings:
+    default = NetworkSettings()
+    plugins = table.text("cniBinaryPath")
+    return NetworkSettings(
+        mode=table.text("networkMode") or "auto",
+        config=table.text("cniConfigPath") or default.config,
+        plugins=(plugins,) if plugins else default.plugins,
+        pool_size=table.number("cniPoolSize") or 0,
+        bridge=table.text("bridgeName") or default.bridge,
+        subnet=table.text("bridgeSubnet") or default.subnet,
     )
 
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from buildkit.core.db import Database
 from buildkit.core.platform import Platform
@@ -17,6 +16,8 @@ from buildkit.engine.lock import root_lock
 from buildkit.engine.results import RefResults
 from buildkit.engine.sources import open_sources
 from buildkit.executor.later import LaterExecutor
+from buildkit.executor.network import resolve_mode
+from buildkit.executor.settings import Settings
 from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.frontend import Frontend
 from buildkit.oci.hosts import HostConfig
@@ -36,9 +37,6 @@ from buildkit.worker.leases import Leases
 from buildkit.worker.platforms import Platforms
 from buildkit.worker.worker import Worker
 
-if TYPE_CHECKING:
-    from buildkit.executor.runc import Settings
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
@@ -51,14 +49,14 @@ class EngineConfig:
     """Steps that run at once; 0 is as many as there are processors."""
     platforms: tuple[Platform, ...] = ()
     """Where steps can run, the default first; () is what this machine can do."""
+    executor: Settings = field(default_factory=Settings)
+    """How steps are run: their network, name service, control groups, runtime."""
     entitlements: frozenset[str] = frozenset()
     """What builds may be granted."""
     last: bool = False
     """Whether the process ends with the engine: the database is then left as it is, with no wait for the disk."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the worker says of itself, beyond what it knows."""
-    executor: Settings | None = None
-    """How containers are run; None is the default."""
     without_frontends: frozenset[str] = frozenset()
     """Frontends that are switched off."""
 
@@ -83,6 +81,7 @@ async def open_engine(
     config: EngineConfig, *, waiting: Callable[[str], None] = lambda holder: None
 ) -> AsyncIterator[Engine]:
     """An engine on its state folder, for as long as the scope lasts; ``waiting`` hears who holds the folder now."""
+    resolve_mode(config.executor.network)
     config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with root_lock(config.root, waiting):
         db = Database(config.root / "buildkit.db")

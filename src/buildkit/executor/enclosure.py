@@ -15,7 +15,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +51,10 @@ class Enclosure:
         loop = asyncio.get_running_loop()
         pool = self._pool or await loop.run_in_executor(None, self.start)
         return await loop.run_in_executor(pool, work)
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Have ``work`` run by a thread inside, without waiting for it; blocks while the namespaces are made."""
+        return self.start().submit(work)
 
     def start(self) -> ThreadPoolExecutor:
         """Make the namespaces if that has not been done; blocks for some milliseconds. Gives the threads inside."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildkit.executor.settings import Settings
+
 if TYPE_CHECKING:
     from buildkit.executor.executor import Container, Output, Usage
-    from buildkit.executor.runc import RuncExecutor, Settings
+    from buildkit.executor.runc import RuncExecutor
 
 
 class LaterExecutor:
     """`buildkit.executor.runc.RuncExecutor`, imported and made by the first `run`."""
 
-    def __init__(self, directory: Path, settings: Settings | None = None) -> None:
+    def __init__(self, directory: Path, settings: Settings = Settings()) -> None:
         """See `RuncExecutor`."""
         self._directory = directory
         self._settings = settings
@@ -21,11 +23,18 @@ class LaterExecutor:
 
     async def run(self, container: Container, output: Output) -> Usage:
         """See `buildkit.executor.executor.Executor`."""
-        if self._made is None:
-            from buildkit.executor.runc import RuncExecutor, Settings
+        return await self._make().run(container, output)
 
-            self._made = RuncExecutor(self._directory, self._settings or Settings())
-        return await self._made.run(container, output)
+    async def prepare(self) -> None:
+        """Make everything ready that the first container would wait for; raises what settings make impossible."""
+        await self._make().prepare()
+
+    def _make(self) -> RuncExecutor:
+        if self._made is None:
+            from buildkit.executor.runc import RuncExecutor
+
+            self._made = RuncExecutor(self._directory, self._settings)
+        return self._made
 
     def close(self) -> None:
         """Kill what still runs."""

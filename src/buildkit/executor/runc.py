@@ -8,36 +8,24 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from buildkit.core.aio import Shared
+from buildkit.core.aio import Shared, outlast
 from buildkit.core.errors import AlreadyExists, Exhausted, ExitError, FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.identity import new_id
-from buildkit.core.values import dataclass, field
 from buildkit.executor.bundle import Bundle
 from buildkit.executor.child import Child
 from buildkit.executor.enclosure import Enclosure
 from buildkit.executor.executor import DEFAULT_HOSTNAME, Container, Output, Usage
-from buildkit.executor.hosts import Dns, NameFiles
-from buildkit.executor.network import choose_mode, namespace_path
-from buildkit.executor.runtime import CANDIDATES, Filter, Probe, Runtime, has_cgroup_namespace, make_filter
+from buildkit.executor.hosts import NameFiles
+from buildkit.executor.network import Lent, Networks
+from buildkit.executor.runtime import Filter, Probe, Runtime, has_cgroup_namespace, make_filter
+from buildkit.executor.settings import Settings
 from buildkit.executor.spec import Place, cgroups_path, make_spec
-from buildkit.executor.sweep import remove_cgroups, sweep
+from buildkit.executor.sweep import NETWORKS, remove_cgroups, sweep
 
 _VMSTAT = "/proc/vmstat"
 _KILLED = 137
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How an executor was configured."""
-
-    network: str = ""
-    """``auto`` (or ""), ``host`` or ``none``: what a process gets that asks for nothing."""
-    dns: Dns = field(default_factory=Dns)
-    cgroup_parent: str = ""
-    runtimes: tuple[str, ...] = CANDIDATES
 
 
 class RuncExecutor:
@@ -46,16 +34,16 @@ class RuncExecutor:
     def __init__(self, directory: Path, settings: Settings = Settings()) -> None:
         self._directory = directory
         self._settings = settings
-        self._network = choose_mode(settings.network)
         self._names = NameFiles(directory, settings.dns)
         self._enclosure = Enclosure()
+        self._networks = Networks(directory / NETWORKS, settings.network, self._enclosure)
         self._ready: Shared[tuple[Runtime, Filter]] = Shared(self._prepare)
         self._running: set[str] = set()
 
     @property
     def network(self) -> str:
         """The mode of a process that asks for none in particular."""
-        return self._network
+        return self._networks.mode
 
     async def prepare(self) -> Runtime:
         """Get everything ready that the first container would have to wait for; may be called early or not at all."""
@@ -63,6 +51,7 @@ class RuncExecutor:
 
     def close(self) -> None:
         """Kill what still runs and drop the namespaces."""
+        self._networks.close()
         self._enclosure.close()
 
     async def run(self, container: Container, output: Output) -> Usage:
@@ -77,18 +66,23 @@ class RuncExecutor:
         runtime, filter = await self._ready.wait()
         self._running.add(id)
         try:
-            bundle = Bundle(self._directory / id, container)
-            return await self._run(runtime, filter, id, bundle, output)
+            async with self._networks.lent(container.process) as network:
+                bundle = Bundle(self._directory / id, container)
+                return await self._run(runtime, filter, id, bundle, network, output)
         finally:
             self._running.discard(id)
 
-    async def _run(self, runtime: Runtime, filter: Filter, id: str, bundle: Bundle, output: Output) -> Usage:
+    async def _run(
+        self, runtime: Runtime, filter: Filter, id: str, bundle: Bundle, network: Lent, output: Output
+    ) -> Usage:
         process = bundle.container.process
         begin, kills = time.monotonic(), _count_oom_kills()
         bundle.open()
         try:
-            starting = asyncio.ensure_future(self._enclosure.run(lambda: self._start(runtime, filter, id, bundle)))
-            left = await _outlast(starting)
+            starting = asyncio.ensure_future(
+                self._enclosure.run(lambda: self._start(runtime, filter, id, bundle, network.path))
+            )
+            left = await outlast(starting)
             try:
                 child = starting.result()
             except OSError as error:
@@ -100,11 +94,11 @@ class RuncExecutor:
                     raise left
                 code, used = await asyncio.shield(ended)
             except asyncio.CancelledError:
-                await _outlast(asyncio.ensure_future(child.kill(ended)))
+                await outlast(asyncio.ensure_future(child.kill(ended)))
                 raise
         finally:
             finishing = asyncio.ensure_future(self._enclosure.run(lambda: self._finish(runtime, id, bundle)))
-            left = await _outlast(finishing)
+            left = await outlast(finishing)
             finishing.result()
         if left is not None:
             raise left
@@ -115,7 +109,7 @@ class RuncExecutor:
         reason = "cannot allocate memory" if starved else f"exit code: {code}"
         raise ExitError(reason, code=code, signal=code - 128 if 128 < code <= 192 else 0, oom=starved)
 
-    def _start(self, runtime: Runtime, filter: Filter, id: str, bundle: Bundle) -> Child:
+    def _start(self, runtime: Runtime, filter: Filter, id: str, bundle: Bundle, network: str | None) -> Child:
         """Inside of the enclosure: make the bundle and start the runtime on it."""
         container = bundle.container
         process = container.process
@@ -123,7 +117,6 @@ class RuncExecutor:
         bundle.note_stubs()
         identity = bundle.identity()
         bundle.make_working_directory(identity)
-        network = namespace_path(process.network, self._network)
         hostname = process.hostname or DEFAULT_HOSTNAME
         place = Place(
             id,
@@ -175,18 +168,8 @@ class RuncExecutor:
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._enclosure.start()
         sweep(self._directory, self._state, self._settings.cgroup_parent)
+        self._networks.open()
         return Probe(self._directory, self._settings.runtimes)
-
-
-async def _outlast(task: asyncio.Future[Any]) -> asyncio.CancelledError | None:
-    """Wait until ``task`` is done whatever happens; the cancellation that came meanwhile is for the caller to raise."""
-    left = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            left = error
-    return left
 
 
 def _count_oom_kills() -> int:

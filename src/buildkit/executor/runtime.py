@@ -15,11 +15,9 @@ from buildkit.core.platform import host_platform
 from buildkit.core.values import dataclass
 from buildkit.executor import seccomp, tiny
 from buildkit.executor.executor import Process
+from buildkit.executor.settings import RUNTIMES
 from buildkit.executor.spec import Place, make_spec
 from buildkit.executor.user import Identity
-
-CANDIDATES = ("crun", "buildkit-runc", "runc")
-"""Names looked for, the fastest first."""
 
 _BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
 _REFUSED = 41
@@ -66,7 +64,7 @@ def make_filter(directory: Path, *, compiled: bool) -> Filter | None:
 class Probe:
     """Tries the runtimes of this machine in a directory of its own."""
 
-    def __init__(self, directory: Path, candidates: Sequence[str] = CANDIDATES) -> None:
+    def __init__(self, directory: Path, candidates: Sequence[str] = RUNTIMES) -> None:
         self._directory = directory
         self._found = tuple(path for name in candidates if (path := shutil.which(name)) is not None)
         self._candidates = tuple(candidates)

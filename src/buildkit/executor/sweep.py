@@ -9,13 +9,16 @@ from pathlib import Path
 from buildkit.executor.bundle import remove_bundle
 from buildkit.executor.spec import cgroups_path
 
+NETWORKS = "network"
+"""The directory of networks, which are swept by whoever made them (`buildkit.executor.attachments`)."""
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def sweep(directory: Path, state: Path, parent: str) -> None:
     """Remove bundles in ``directory``, runtime records in ``state`` and cgroups of containers that are no more."""
     left = {path.name for path in (directory, state) if path.is_dir() for path in path.iterdir() if path.is_dir()}
-    for id in left - {state.name}:
+    for id in left - {state.name, NETWORKS}:
         remove_cgroups(cgroups_path(parent, id))
         shutil.rmtree(state / id, ignore_errors=True)
         try:
