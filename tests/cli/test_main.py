@@ -70,11 +70,6 @@ def test_bad_usage_is_told_in_one_line_and_exits_with_2(arguments, text, client,
     assert told.startswith("error: ") and text in told and told.count("\n") == 1 and not client.asked
 
 
-def test_what_is_not_built_yet_is_refused_by_name(capsys, client):
-    assert main(["debug", "workers"]) == 1
-    assert "buildctl debug is not supported yet" in capsys.readouterr().err
-
-
 @pytest.mark.row("T1", "T4")
 def test_the_environment_names_a_daemon_and_root_overrides_it(client, monkeypatch, capsys):
     monkeypatch.setenv("BUILDKIT_HOST", "unix:///nowhere")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager
 
 from buildkit.api import control_pb2 as control
 from buildkit.api import gateway_pb2 as gateway
@@ -125,3 +126,20 @@ async def listening(daemon, path):
     finally:
         listener.close()
         server.cancel()
+
+
+@contextmanager
+def in_thread(daemon, path):
+    """The same from a thread of its own, for commands that bring their own event loop."""
+    loop = asyncio.new_event_loop()
+    scope = listening(daemon, path)
+    address = loop.run_until_complete(scope.__aenter__())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield address
+    finally:
+        asyncio.run_coroutine_threadsafe(scope.__aexit__(None, None, None), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

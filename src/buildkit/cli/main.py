@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from buildkit.cli.errors import print_failure
 from buildkit.cli.flags import BadUsage, Command, Flag, Parsed, list_flags, nearest, parse, usage_of
 from buildkit.cli.target import GLOBAL_FLAGS, check_target
-from buildkit.core.errors import BuildkitError, Unsupported
+from buildkit.core.errors import BuildkitError
 
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -23,8 +23,9 @@ _SUMMARIES = {
     "build": "build something (short form: b)",
     "du": "show what takes space",
     "prune": "free space",
+    "prune-histories": "delete the records of builds",
+    "debug": "see what a daemon is, does and remembers",
 }
-_NOT_YET = ("prune-histories", "debug", "dial-stdio")
 
 
 def command() -> None:
@@ -47,6 +48,9 @@ def command() -> None:
     except OSError:
         status = status or FAILED
     os._exit(status)
+
+
+_MODULES = {"du": "du", "prune": "prune", "prune-histories": "histories", "dial-stdio": "dialstdio"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,8 +86,13 @@ def _main(arguments: Sequence[str]) -> int:
     if not rest or shared.on("help") or rest[0] == "help":
         sys.stdout.write(_overview())
         return DONE
-    command, run = _find(rest[0])
-    own, _ = parse(rest[1:], (*command.flags, *_inherited(command), _HELP))
+    if rest[0] == "debug" and (len(rest) == 1 or rest[1] in ("--help", "-h", "help")):
+        from buildkit.cli.debug.commands import overview
+
+        sys.stdout.write(overview())
+        return DONE
+    command, run, words = _find(rest)
+    own, _ = parse(words, (*command.flags, *_inherited(command), _HELP))
     if own.on("help"):
         sys.stdout.write(usage_of(command))
         return DONE
@@ -100,22 +109,23 @@ def _inherited(command: Command) -> list[Flag]:
     return [flag for flag in GLOBAL_FLAGS if flag.name not in own]
 
 
-def _find(word: str) -> tuple[Command, Callable[[Parsed], None]]:
+def _find(words: Sequence[str]) -> tuple[Command, Callable[[Parsed], None], Sequence[str]]:
+    """The command that ``words`` begin with, what runs it, and the words after it."""
+    word, rest = words[0], words[1:]
     if word in ("build", "b"):
         from buildkit.cli import build
 
-        return build.COMMAND, _run_build
-    if word == "du":
-        from buildkit.cli import du
+        return build.COMMAND, _run_build, rest
+    if word == "debug":
+        from buildkit.cli.debug.commands import find
 
-        return du.COMMAND, du.run
-    if word == "prune":
-        from buildkit.cli import prune
+        return *find(rest), rest[1:]
+    if word not in _MODULES:
+        raise BadUsage(f"unknown command {word}{nearest(word, _SUMMARIES)}")
+    from importlib import import_module
 
-        return prune.COMMAND, prune.run
-    if word in _NOT_YET:
-        raise Unsupported(f"buildctl {word} is not supported yet")
-    raise BadUsage(f"unknown command {word}{nearest(word, _SUMMARIES)}")
+    module = import_module(f"buildkit.cli.{_MODULES[word]}")
+    return module.COMMAND, module.run, rest
 
 
 def _run_build(parsed: Parsed) -> None:
@@ -139,7 +149,7 @@ def _import_loop() -> None:
 
 
 def _overview() -> str:
-    commands = [f"  {name:<8} {summary}" for name, summary in _SUMMARIES.items()]
+    commands = [f"  {name:<16} {summary}" for name, summary in _SUMMARIES.items()]
     flags = list_flags((*GLOBAL_FLAGS, _HELP, _VERSION))
     usage = "usage: buildctl [flags] COMMAND [flags] ...\n\nCommands (each explains itself with --help):"
     return "\n".join([usage, *commands, "", "Flags:", *flags]) + "\n"

@@ -110,10 +110,11 @@ def _value(expression: str) -> Callable[[Any], Any]:
 
 def _walk(dot: Any, names: list[str]) -> Any:
     for name in names:
-        key = name.lower() if name.isupper() else name[0].lower() + name[1:]
-        if not isinstance(dot, dict) or key not in dot:
+        lowered = name.lower() if name.isupper() else name[0].lower() + name[1:]
+        found = [key for key in (name, lowered) if isinstance(dot, dict) and key in dot]
+        if not found:
             raise BadUsage(f"template: there is no field {name}")
-        dot = dot[key]
+        dot = dot[found[0]]
     return dot
 
 
