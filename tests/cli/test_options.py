@@ -233,7 +233,7 @@ def test_tags_name_the_images():
         (["--push", "."], "--push needs a name"),
         (["-f", "none", "."], "Dockerfile none does not exist"),
         (["-f", "sub", "."], "Dockerfile sub is not a file"),
-        (["-f", "-", "."], "from standard input is not supported"),
+        (["-f", "-", "https://x.org/a.git"], "comes with it"),
         (["Dockerfile"], "build context Dockerfile is not a directory"),
         (["--add-host", "h", "."], "--add-host h: expected HOST:IP"),
         (["--network", "x", "."], "--network x: expected sandbox, host or none"),

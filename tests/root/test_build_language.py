@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tarfile
@@ -360,3 +361,13 @@ def test_add_refuses_an_archive_that_writes_outside(project):
     assert "l/evil: " in project.fail("FROM base\nADD link.tar /d/\n")
     assert "../../evil" in project.fail("FROM base\nADD evil.tar /d/\n")
     assert not os.path.lexists("/etc/evil")
+
+
+# -- standard input --
+
+
+def test_a_dockerfile_is_read_from_standard_input(project, monkeypatch):
+    text = io.TextIOWrapper(io.BytesIO(b"FROM base\nCOPY f /out\n"))
+    monkeypatch.setattr("sys.stdin", text)
+    project.put("f", "from the context")
+    assert project.text(None, "-f", "-") == "from the context"

@@ -110,6 +110,7 @@ def read_options(parsed: Parsed) -> SolveOptions:
         parsed.on("proxy-network"),
         parsed.on("keep-times"),
         pull=_pull(parsed.text("pull")),
+        frontend_inputs=short_inputs(parsed) if context else {},
     )
 
 

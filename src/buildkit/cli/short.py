@@ -32,6 +32,7 @@ FLAGS = (
 NAMES = tuple(flag.name for flag in FLAGS)
 
 _REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
+_STDIN = "-"
 _NAMED_TYPES = ("image", "oci", "docker")
 _SCHEMES = (*_REMOTE, "docker-image://", "oci-layout://", "target:", "input:")
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -46,21 +47,39 @@ def short_locals(parsed: Parsed, context: str) -> dict[str, str]:
     """The directories that the build may read; raises `BadUsage`."""
     found: dict[str, str] = {}
     file = parsed.text("file")
-    if file == "-":
-        raise BadUsage("a Dockerfile from standard input is not supported: give -f FILE")
     if not is_remote(context):
         if not os.path.isdir(context):
             what = "is not a directory" if os.path.exists(context) else "does not exist"
             raise BadUsage(f"build context {context} {what}")
         found["context"] = context
+        if file == _STDIN:
+            return {**found, **_named_directories(parsed)}
         found["dockerfile"] = (os.path.dirname(file) or ".") if file else context
         path = os.path.join(found["dockerfile"], os.path.basename(file) or "Dockerfile")
         if file and not os.path.isfile(path):
             raise BadUsage(f"Dockerfile {file} {'is not a file' if os.path.exists(path) else 'does not exist'}")
-    for name, value in _pairs(parsed, "build-context"):
-        if not value.startswith(_SCHEMES):
-            found[name] = value
-    return found
+    elif file == _STDIN:
+        raise BadUsage(f"-f - and {context}: the Dockerfile of a remote context comes with it")
+    return {**found, **_named_directories(parsed)}
+
+
+def _named_directories(parsed: Parsed) -> dict[str, str]:
+    named = _pairs(parsed, "build-context")
+    return {name: value for name, value in named if not value.startswith(_SCHEMES)}
+
+
+def short_inputs(parsed: Parsed) -> dict[str, bytes]:
+    """The Dockerfile that ``-f -`` reads from standard input, as a definition that makes it."""
+    if parsed.text("file") != _STDIN:
+        return {}
+    import sys
+
+    from buildkit.llb.file import mkfile
+    from buildkit.llb.state import scratch
+
+    text = sys.stdin.buffer.read()
+    name = "[internal] load build definition from standard input"
+    return {"dockerfile": scratch().file(mkfile("/Dockerfile", text), name=name).marshal().to_bytes()}
 
 
 def short_attrs(parsed: Parsed, context: str) -> dict[str, str]:
@@ -69,7 +88,7 @@ def short_attrs(parsed: Parsed, context: str) -> dict[str, str]:
     file = parsed.text("file")
     if is_remote(context):
         attrs["context"] = context
-    if file:
+    if file and file != _STDIN:
         attrs["filename"] = file if is_remote(context) else os.path.basename(file)
     for text in parsed.all("build-arg"):
         name, equals, value = text.partition("=")

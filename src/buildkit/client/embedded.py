@@ -130,6 +130,7 @@ def _request_of(options: SolveOptions, session: Session) -> SolveRequest:
         definition=definition,
         frontend=options.frontend,
         frontend_attrs=options.frontend_attrs,
+        frontend_inputs={name: Definition.from_bytes(one) for name, one in options.frontend_inputs.items()},
         exporters=tuple(_exporter_of(output) for output in options.outputs),
         entitlements=frozenset(options.allow),
         deterministic=not options.keep_times,

@@ -88,6 +88,8 @@ class SolveOptions:
     proxy_network: bool = False
     keep_times: bool = False
     """Write the times that files really have into layers, and the time of the build into the image."""
+    frontend_inputs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Serialized ``pb.Definition`` of what the frontend is to take for its inputs, by name (``dockerfile``)."""
     ref: str = ""
     """The build's id; ``""`` lets the client choose one."""
     pull: str = ""

@@ -42,6 +42,7 @@ def bridge_request(options: SolveOptions) -> bytes:
         wire.number(5, 1),
         wire.number(6, 1),
         *(wire.field(12, _cache(one)) for one in options.imports),
+        wire.mapping(13, options.frontend_inputs),
     ]
     return b"".join(out)
 
