@@ -12,7 +12,7 @@ from buildkit.cli.grants import check_entitlement, parse_all_ssh, parse_registry
 from buildkit.cli.output import parse_exports, parse_imports, parse_output
 from buildkit.cli.short import FLAGS as SHORT_FLAGS
 from buildkit.cli.short import NAMES as SHORT_NAMES
-from buildkit.cli.short import short_attrs, short_locals, short_outputs
+from buildkit.cli.short import short_attrs, short_inputs, short_locals, short_outputs
 from buildkit.cli.target import ROOT_FLAG
 from buildkit.client.options import OutputOptions, SolveOptions
 
