@@ -1,4 +1,4 @@
-"""HTTP/1.1 with kept connections: blocking `http.client` in threads, awaited from the loop.
+"""HTTP/1.1 with kept connections: blocking sockets in threads, awaited from the loop.
 
 Redirects are followed here and never carry ``Authorization`` to another scheme, host or port.
 """
@@ -6,6 +6,8 @@ Redirects are followed here and never carry ``Authorization`` to another scheme,
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +18,11 @@ import buildkit
 from buildkit.core.errors import Corrupt, InvalidInput, Unavailable
 from buildkit.core.values import dataclass, field, replace
 from buildkit.oci.hosts import Tls, is_this_machine
+from buildkit.oci.http1 import Answer, Connection, ProtocolError
 
 if TYPE_CHECKING:
     import ssl
     from concurrent.futures import ThreadPoolExecutor
-    from http.client import HTTPConnection, HTTPResponse
 
 T = TypeVar("T")
 
@@ -75,9 +77,7 @@ class Request:
 class Response:
     """An answer whose body is still to be read; `close` it, or read all of it, to give the connection back."""
 
-    def __init__(
-        self, transport: Transport, key: _Key, connection: HTTPConnection, raw: HTTPResponse, url: str
-    ) -> None:
+    def __init__(self, transport: Transport, key: _Key, connection: Connection, raw: Answer, url: str) -> None:
         self._transport = transport
         self._key = key
         self._connection = connection
@@ -89,11 +89,11 @@ class Response:
 
     def header(self, name: str) -> str:
         """A header's value, or the empty string."""
-        return self._raw.headers.get(name) or ""
+        return self._raw.get(name) or ""
 
     def headers(self, name: str) -> list[str]:
         """All values of a header."""
-        return list(self._raw.headers.get_all(name) or ())
+        return self._raw.get_all(name)
 
     @property
     def length(self) -> int | None:
@@ -109,7 +109,7 @@ class Response:
             if len(content) > limit:
                 raise Corrupt(f"answer of {_public(self.url)} is longer than {limit} bytes")
             expected = self.length
-            if self._raw._method != "HEAD" and expected is not None and len(content) < expected:  # type: ignore[attr-defined]
+            if self._raw.method != "HEAD" and expected is not None and len(content) < expected:
                 raise _cut_off(self.url, len(content), expected)
             return content
 
@@ -146,11 +146,9 @@ class Response:
         await self._transport.in_thread(lambda: self._guard(drop), self.abort)
 
     def _guard(self, work: Callable[[], T]) -> T:
-        from http.client import HTTPException
-
         try:
             return work()
-        except (OSError, HTTPException) as error:
+        except (OSError, ProtocolError) as error:
             self.abort()
             raise Unreachable(f"reading {_public(self.url)}: {_reason(error)}", transient=True) from error
 
@@ -160,8 +158,7 @@ class Response:
 
     def close(self) -> None:
         """Keep the connection for the next request when the body is read, else close it."""
-        if self._raw.isclosed() or (self._raw.length == 0 and not self._raw.chunked):
-            self._raw.close()
+        if self._raw.isclosed():
             self._transport.keep(self._key, self._connection)
         else:
             self._raw.close()
@@ -175,7 +172,7 @@ class Transport:
     """Connections by scheme, host, port and TLS settings. Lives on one event loop."""
 
     def __init__(self) -> None:
-        self._idle: dict[_Key, list[tuple[float, HTTPConnection]]] = {}
+        self._idle: dict[_Key, list[tuple[float, Connection]]] = {}
         self._lock = threading.Lock()
         self._plain: set[str] = set()
         self._contexts: dict[Tls, ssl.SSLContext] = {}
@@ -196,7 +193,7 @@ class Transport:
         raise Unreachable(f"{request}: stopped after {REDIRECT_LIMIT} redirects", transient=False)
 
     async def _send_once(self, request: Request) -> Response:
-        holder: list[HTTPConnection] = []
+        holder: list[Connection] = []
 
         def abort() -> None:
             for connection in holder:
@@ -226,9 +223,7 @@ class Transport:
                 left.close()
             raise
 
-    def _exchange(self, request: Request, holder: list[HTTPConnection]) -> Response:
-        from http.client import HTTPException
-
+    def _exchange(self, request: Request, holder: list[Connection]) -> Response:
         parts = _split(request.url)
         while True:
             plain = request.may_fall_back and parts.netloc in self._plain
@@ -237,7 +232,7 @@ class Transport:
             holder[:] = [connection]
             try:
                 raw = self._talk(connection, parts, request)
-            except (OSError, HTTPException) as error:
+            except (OSError, ProtocolError) as error:
                 connection.close()
                 if not fresh and _is_break(error):
                     continue
@@ -247,33 +242,38 @@ class Transport:
                 raise Unreachable(f"{request}: {_reason(error)}", transient=_is_transient(error)) from error
             return Response(self, key, connection, raw, request.url)
 
-    def _talk(self, connection: HTTPConnection, parts: SplitResult, request: Request) -> HTTPResponse:
+    def _talk(self, connection: Connection, parts: SplitResult, request: Request) -> Answer:
         if connection.sock is None:
             connection.connect()
             _settle(connection)
-        headers = {"User-Agent": f"buildkit/{buildkit.__version__}", "Accept-Encoding": "identity", **request.headers}
+        headers = {
+            "Host": _host_of(parts),
+            "User-Agent": f"buildkit/{buildkit.__version__}",
+            "Accept-Encoding": "identity",
+            **request.headers,
+        }
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if request.method not in ("GET", "HEAD"):
             headers["Content-Length"] = str(request.length)
-        if getattr(connection, "through_proxy", False):
+        if connection.through_proxy:
             target = request.url
         try:
             if request.body is None:
-                connection.request(request.method, target, headers=headers)
+                connection.request(request.method, target, headers)
             else:
                 with request.body() as body:
-                    connection.request(request.method, target, body=body, headers=headers)
+                    connection.request(request.method, target, headers, body)
         except (BrokenPipeError, ConnectionResetError):
             # A server may refuse an upload before it has all of it: then its answer is worth more than the break.
             if request.body is None:
                 raise
             try:
-                return connection.getresponse()
+                return connection.getresponse(request.method)
             except Exception:
                 raise ConnectionResetError("connection reset by peer") from None
-        return connection.getresponse()
+        return connection.getresponse(request.method)
 
-    def _take(self, key: _Key) -> tuple[HTTPConnection, bool]:
+    def _take(self, key: _Key) -> tuple[Connection, bool]:
         with self._lock:
             idle = self._idle.get(key, [])
             while idle:
@@ -283,21 +283,13 @@ class Transport:
                 connection.close()
         return self._connect(key), True
 
-    def _connect(self, key: _Key) -> HTTPConnection:
-        from http.client import HTTPConnection, HTTPSConnection
-
+    def _connect(self, key: _Key) -> Connection:
         scheme, host, port, tls = key
         proxy = _proxy_for(scheme, host)
+        place = proxy or (host, port)
         if scheme == "http":
-            connection = HTTPConnection(*(proxy or (host, port)), timeout=CONNECT_TIMEOUT, blocksize=BLOCK)
-            connection.through_proxy = proxy is not None  # type: ignore[attr-defined]
-            return connection
-        secure = HTTPSConnection(
-            *(proxy or (host, port)), timeout=CONNECT_TIMEOUT, blocksize=BLOCK, context=self._context(tls)
-        )
-        if proxy is not None:
-            secure.set_tunnel(host, port)
-        return secure
+            return Connection(place, timeout=CONNECT_TIMEOUT, through_proxy=proxy is not None)
+        return Connection(place, timeout=CONNECT_TIMEOUT, context=self._context(tls), server=(host, port))
 
     def _context(self, tls: Tls) -> ssl.SSLContext:
         import ssl
@@ -323,7 +315,7 @@ class Transport:
                         ) from error
             return context
 
-    def keep(self, key: _Key, connection: HTTPConnection) -> None:
+    def keep(self, key: _Key, connection: Connection) -> None:
         """Take a connection back that is ready for another request."""
         with self._lock:
             idle = self._idle.setdefault(key, [])
@@ -354,6 +346,13 @@ def _split(url: str) -> SplitResult:
     raise InvalidInput(f"invalid URL {_public(url)!r}")
 
 
+def _host_of(parts: SplitResult) -> str:
+    """The value of ``Host``."""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{parts.port}" if parts.port not in (None, 443 if parts.scheme == "https" else 80) else host
+
+
 def _key(parts: SplitResult, tls: Tls, scheme: str) -> _Key:
     port = parts.port or (443 if scheme == "https" else 80)
     return scheme, parts.hostname or "", port, tls if scheme == "https" else Tls()
@@ -373,16 +372,25 @@ def _redirected(request: Request, url: str) -> Request:
 
 
 def _proxy_for(scheme: str, host: str) -> tuple[str, int] | None:
-    import urllib.request as environment
-
-    url = environment.getproxies_environment().get(scheme)
-    if not url or is_this_machine(host) or environment.proxy_bypass(host):
+    url = _variable(f"{scheme}_proxy")
+    if not url or is_this_machine(host) or _goes_direct(host.lower(), _variable("no_proxy")):
         return None
     parts = urlsplit(url if "://" in url else "http://" + url)
     return (parts.hostname, parts.port or 80) if parts.hostname else None
 
 
-def _is_stale(connection: HTTPConnection) -> bool:
+def _variable(name: str) -> str:
+    """An environment variable that is spelled in small letters, or else in capitals."""
+    return os.environ.get(name, os.environ.get(name.upper(), ""))
+
+
+def _goes_direct(host: str, exceptions: str) -> bool:
+    """Whether ``no_proxy`` names the host or a domain that it is in."""
+    names = [name.strip().lstrip(".").lower() for name in exceptions.split(",")]
+    return exceptions.strip() == "*" or any(name and (host == name or host.endswith("." + name)) for name in names)
+
+
+def _is_stale(connection: Connection) -> bool:
     """Whether an idle connection has been closed, or has said something unasked."""
     import select
 
@@ -393,12 +401,12 @@ def _is_stale(connection: HTTPConnection) -> bool:
     return bool(poll.poll(0))
 
 
-def _settle(connection: HTTPConnection) -> None:
+def _settle(connection: Connection) -> None:
     if connection.sock is not None:
         connection.sock.settimeout(STALL_TIMEOUT)
 
 
-def _shut(connection: HTTPConnection) -> None:
+def _shut(connection: Connection) -> None:
     import socket
 
     try:
@@ -419,26 +427,21 @@ def _cut_off(url: str, got: int, expected: int) -> Unreachable:
 
 
 def _is_break(error: Exception) -> bool:
-    from http.client import BadStatusLine, CannotSendRequest
-
-    return isinstance(error, ConnectionError | BadStatusLine | CannotSendRequest) and not isinstance(
-        error, ConnectionRefusedError
-    )
+    return isinstance(error, ConnectionError | ProtocolError) and not isinstance(error, ConnectionRefusedError)
 
 
 def _is_transient(error: Exception) -> bool:
-    import ssl
-    from http.client import HTTPException
-
-    if isinstance(error, ConnectionRefusedError | ssl.SSLCertVerificationError):
+    if isinstance(error, ConnectionRefusedError):
         return False
-    return isinstance(error, ConnectionError | TimeoutError | ssl.SSLEOFError | HTTPException)
+    if isinstance(error, ConnectionError | TimeoutError | ProtocolError):
+        return True
+    ssl = sys.modules.get("ssl")
+    return ssl is not None and isinstance(error, ssl.SSLEOFError)
 
 
 def _speaks_plain(error: Exception, parts: SplitResult) -> bool:
-    import ssl
-
-    if isinstance(error, ssl.SSLError):
+    ssl = sys.modules.get("ssl")  # who has not imported it has no errors of its kinds
+    if ssl is not None and isinstance(error, ssl.SSLError):
         return error.reason in (
             "WRONG_VERSION_NUMBER",
             "HTTP_REQUEST",
@@ -450,11 +453,11 @@ def _speaks_plain(error: Exception, parts: SplitResult) -> bool:
 
 def _reason(error: Exception) -> str:
     import socket
-    import ssl
 
-    if isinstance(error, ssl.SSLCertVerificationError):
+    ssl = sys.modules.get("ssl")
+    if ssl is not None and isinstance(error, ssl.SSLCertVerificationError):
         return f"tls: failed to verify certificate: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
+    if ssl is not None and isinstance(error, ssl.SSLError):
         return f"tls: {(error.reason or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, socket.gaierror):
         return f"no such host ({error.strerror})"
