@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from buildkit.core.errors import BuildkitError, Canceled, Internal, Unavailable
 from buildkit.rpc import frames
-from buildkit.rpc.h2 import Chunk, Stream
 from buildkit.rpc.hpack import Headers
 from buildkit.rpc.message import MessageReader, pack
+from buildkit.rpc.stream import Chunk, Stream
 
 Metadata: TypeAlias = Mapping[str, Sequence[str]]
 
@@ -148,16 +148,17 @@ class Call:
 
     # -- what the stream tells --
 
-    def data(self, chunks: list[bytes], end: bool) -> None:
+    def data(self, chunks: list[Chunk], end: bool) -> None:
         """Events.data."""
+        self._owed += sum(map(len, chunks))
+        if self._error is not None:
+            self._pay()
+            return
         try:
             messages = self._reader.feed(chunks)
         except BuildkitError as error:
-            self.fail(error)
-            if self._stream is not None:
-                self._stream.reset(frames.CANCEL)
+            self._refuse(error)
             return
-        self._owed += sum(map(len, chunks))
         if messages:
             if self._consumer is not None:
                 self._hand_over(messages)
@@ -171,7 +172,8 @@ class Call:
 
     def _pay(self) -> None:
         """Give the peer credit for what arrived, unless the reader is too far behind."""
-        if self._owed and self._backlog < _HIGH_WATER and self._stream is not None:
+        behind = self._backlog >= _HIGH_WATER and self._error is None and not self._ended
+        if self._owed and not behind and self._stream is not None:
             owed, self._owed = self._owed, 0
             self._stream.acknowledge(owed)
 
@@ -181,7 +183,15 @@ class Call:
         try:
             self._consumer(messages)
         except BuildkitError as error:
-            self.fail(error)
+            self._refuse(error)
+        except Exception as error:
+            self._refuse(Internal(f"{type(error).__name__}: {error}"))
+
+    def _refuse(self, error: BuildkitError) -> None:
+        """What came cannot be taken."""
+        self.fail(error)
+        if self._stream is not None:
+            self._stream.reset(frames.CANCEL)
 
     def _finish(self, error: BuildkitError | None) -> None:
         if self._ended or self._error is not None:
@@ -190,6 +200,7 @@ class Call:
             self._error = error
         else:
             self._ended = True
+        self._pay()
         if self._on_end is not None:
             self._on_end(error)
         self._wake()

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from buildkit.core.errors import BuildkitError, Canceled, Internal, Unavailable
 from buildkit.rpc import frames, status
 from buildkit.rpc.call import Call, Metadata, decode_binary, headers_of, metadata_of
-from buildkit.rpc.h2 import Chunk, Connection
+from buildkit.rpc.h2 import Connection
 from buildkit.rpc.hpack import Headers
+from buildkit.rpc.stream import Chunk
 
 
 class ClientCall(Call):
@@ -116,14 +117,13 @@ class Channel:
 
 
 def _error_of_trailers(fields: Mapping[bytes, bytes]) -> BuildkitError | None:
-    code = int(fields[b"grpc-status"]) if fields[b"grpc-status"].isdigit() else status.UNKNOWN
+    text = fields[b"grpc-status"]
+    code = int(text) if text.isdigit() and len(text) < 10 else status.UNKNOWN
     if code == status.OK:
         return None
     if packed := fields.get(b"grpc-status-details-bin"):
-        from google.rpc.status_pb2 import Status
-
         try:
-            return status.from_status(Status.FromString(decode_binary(packed)))
+            return status.unpack(decode_binary(packed))
         except ValueError:
             pass
     return status.error_of(code, status.decode_message(fields.get(b"grpc-message", b"")))

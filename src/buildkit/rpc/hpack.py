@@ -37,6 +37,8 @@ _HUFFMAN_LENGTHS = (
 _END_OF_STRING = 256
 _ENTRY_OVERHEAD = 32
 _DEFAULT_TABLE_SIZE = 4096
+_REMEMBERED = 64
+"""Bytes of the longest coded string whose decoding is remembered."""
 
 
 class HeaderError(Exception):
@@ -58,9 +60,12 @@ def _huffman_codes() -> dict[tuple[int, int], int]:
 _HUFFMAN = _huffman_codes()
 
 
-@lru_cache(maxsize=1024)
 def decode_huffman(block: bytes) -> bytes:
     """Decode a Huffman string; raises `HeaderError` for bad padding or an encoded end of string."""
+    return _decode_short(block) if len(block) <= _REMEMBERED else _decode_any(block)
+
+
+def _decode_any(block: bytes) -> bytes:
     out = bytearray()
     code = length = 0
     for byte in block:
@@ -78,6 +83,9 @@ def decode_huffman(block: bytes) -> bytes:
     if length > 7 or code != (1 << length) - 1:
         raise HeaderError("huffman string has bad padding")
     return bytes(out)
+
+
+_decode_short = lru_cache(maxsize=1024)(_decode_any)
 
 
 class Decoder:

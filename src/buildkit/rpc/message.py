@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 
 from buildkit.core.errors import BuildkitError, Exhausted, Internal, Unsupported
+from buildkit.rpc.stream import Chunk
 
 MAX_MESSAGE = 16 << 20
 """Bytes of the largest message that we send or take: containerd's default, which BuildKit uses."""
@@ -23,21 +25,23 @@ class MessageReader:
         self.compression = ""
         """The peer's ``grpc-encoding``: empty, identity or gzip."""
         self._limit = limit
-        self._rest: list[bytes] = []
+        self._rest: list[Chunk] = []
         self._size = 0
         self._need = 5
 
-    def feed(self, chunks: list[bytes]) -> list[bytes]:
+    def feed(self, chunks: Sequence[Chunk]) -> list[bytes]:
         """Add what arrived; gives the messages that are complete now."""
         self._rest += chunks
         self._size += sum(map(len, chunks))
         if self._size < self._need:
             return []
-        buffer = self._rest[0] if len(self._rest) == 1 else b"".join(self._rest)
+        buffer = bytes(self._rest[0]) if len(self._rest) == 1 else b"".join(self._rest)
         messages: list[bytes] = []
         at, end = 0, len(buffer)
         while end - at >= 5:
             compressed = buffer[at]
+            if compressed > 1:
+                raise Internal(f"grpc: received unexpected payload format {compressed}")
             size = int.from_bytes(buffer[at + 1 : at + 5], "big")
             if size > self._limit:
                 raise Exhausted(f"grpc: received message larger than max ({size} vs. {self._limit})")

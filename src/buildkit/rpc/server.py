@@ -9,15 +9,19 @@ from typing import TypeAlias
 
 from buildkit.core.errors import BuildkitError, InvalidInput, Unsupported
 from buildkit.core.values import dataclass
-from buildkit.rpc import frames, status
+from buildkit.rpc import status
 from buildkit.rpc.call import Call, headers_of, metadata_of
-from buildkit.rpc.h2 import Connection, Stream
+from buildkit.rpc.h2 import Connection
 from buildkit.rpc.hpack import Headers
+from buildkit.rpc.stream import Chunk, Stream
 
 Unary: TypeAlias = Callable[[bytes, "ServerCall"], Awaitable[bytes]]
 Streaming: TypeAlias = Callable[["ServerCall"], Awaitable[None]]
 
 _RESPONSE: Headers = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+_LARGEST_TRAILERS = 1 << 20
+"""Bytes of trailers for a peer that names no limit."""
+_TRAILER_OVERHEAD = 512
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -59,25 +63,28 @@ class ServerCall(Call):
 
     def finish(self, error: BaseException | None) -> None:
         """Send the trailers."""
-        stream = self._stream
+        stream, self._cancel_task = self._stream, None
         if stream is None or stream.local_closed:
             return
         trailers: Headers = ((b"grpc-status", b"0"), (b"grpc-message", b""))
         if error is not None:
-            state = status.to_status(error)
-            details = base64.b64encode(state.SerializeToString()).rstrip(b"=")
-            trailers = (
-                (b"grpc-status", str(state.code).encode()),
-                (b"grpc-message", status.encode_message(state.message)[:8192]),
-            )
-            if state.details and len(details) < 32 << 10:
-                trailers += ((b"grpc-status-details-bin", details),)
+            trailers = _trailers_of(error, stream.connection.header_list or _LARGEST_TRAILERS)
         if not self._headers_sent:
             self._headers_sent = True
             trailers = _RESPONSE + headers_of(self.response_metadata) + trailers
-        stream.send_headers(trailers, end=True)
-        if not stream.remote_closed:
-            stream.reset(frames.NO_ERROR) if not stream.queued else None
+        stream.finish(trailers)
+
+
+def _trailers_of(error: BaseException, limit: int) -> Headers:
+    """An error as trailers; details that make them larger than ``limit`` bytes are left out."""
+    state = status.to_status(error)
+    text = status.encode_message(state.message, min(8192, max(256, limit // 2)))
+    trailers: Headers = ((b"grpc-status", str(state.code).encode()), (b"grpc-message", text))
+    if state.details:
+        details = base64.b64encode(state.SerializeToString()).rstrip(b"=")
+        if len(details) + len(text) + _TRAILER_OVERHEAD < limit:
+            trailers += ((b"grpc-status-details-bin", details),)
+    return trailers
 
 
 class Server:
@@ -89,7 +96,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
 
-    def connect(self, write: Callable[[list[bytes | memoryview]], None], closed: Callable[[str], None]) -> Connection:
+    def connect(self, write: Callable[[list[Chunk]], None], closed: Callable[[str], None]) -> Connection:
         """A connection in server role; feed it with `Connection.receive`."""
 
         def ended(reason: str) -> None:
@@ -108,7 +115,7 @@ class Server:
         path = fields.get(b":path", b"").decode("latin-1")
         call = ServerCall(path, stream, headers)
         if fields.get(b":method") != b"POST" or not fields.get(b"content-type", b"").startswith(b"application/grpc"):
-            stream.send_headers(((b":status", b"415"),), end=True)
+            stream.finish(((b":status", b"415"),))
             return
         if end:
             call._finish(None)

@@ -87,6 +87,17 @@ def to_status(error: BaseException) -> Status:
     return status
 
 
+def unpack(packed: bytes) -> BuildkitError:
+    """The error of a serialized ``google.rpc.Status``; raises ValueError for one that is broken."""
+    from google.protobuf.message import DecodeError
+    from google.rpc.status_pb2 import Status
+
+    try:
+        return from_status(Status.FromString(packed))
+    except (DecodeError, TypeError, AttributeError, KeyError, RecursionError, OverflowError) as error:
+        raise ValueError(f"malformed status: {error}") from error
+
+
 def from_status(status: Status) -> BuildkitError:
     """The error that a peer sent."""
     details: list[Detail] = []
@@ -114,9 +125,11 @@ def error_of(code: int, message: str) -> BuildkitError:
     return _CLASSES.get(code, BuildkitError)(message)
 
 
-def encode_message(message: str) -> bytes:
-    """``grpc-message``: percent-encoded UTF-8."""
-    return quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()
+def encode_message(message: str, limit: int = 1 << 30) -> bytes:
+    """``grpc-message``: percent-encoded UTF-8, at most ``limit`` bytes."""
+    encoded = quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~", errors="replace")[:limit]
+    broken = encoded.rfind("%", max(0, len(encoded) - 2)) if len(encoded) == limit else -1
+    return (encoded if broken < 0 else encoded[:broken]).encode()
 
 
 def decode_message(message: bytes) -> str:

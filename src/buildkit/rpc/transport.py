@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from buildkit.rpc.h2 import Chunk, Connection
+from buildkit.rpc.h2 import Connection
+from buildkit.rpc.stream import Chunk
 
 if TYPE_CHECKING:
     from buildkit.rpc.client import Channel
@@ -59,7 +60,7 @@ class Wire(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The transport is full."""
         if self.connection is not None:
-            self.connection.write_paused = True
+            self.connection.pause_writing()
 
     def resume_writing(self) -> None:
         """The transport has room."""

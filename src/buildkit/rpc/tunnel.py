@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.rpc.call import Call
-from buildkit.rpc.h2 import Chunk, Connection
+from buildkit.rpc.h2 import Connection
+from buildkit.rpc.stream import Chunk
 
 _TAG = 0x0A
 _LARGEST_PAYLOAD = 1 << 20
@@ -77,11 +78,10 @@ class Tunnel:
         parts = [content[at : at + _LARGEST_PAYLOAD] for at in range(0, len(content), _LARGEST_PAYLOAD)]
         self._call.send_all([wrap(part) for part in parts])
         if self._call.crowded:
-            self.connection.write_paused = True
+            self.connection.pause_writing()
 
     def _drained(self) -> None:
-        if self.connection.write_paused:
-            self.connection.resume_writing()
+        self.connection.resume_writing()
 
     def _end(self, error: BuildkitError | None) -> None:
         if not self._over:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.rpc.call import Call
 from buildkit.rpc.client import Channel
-from buildkit.rpc.h2 import Chunk, Connection
+from buildkit.rpc.h2 import Connection
+from buildkit.rpc.stream import Chunk
 from buildkit.rpc.tunnel import Tunnel
 from buildkit.session import headers
 from buildkit.session.health import Rhythm, watch
