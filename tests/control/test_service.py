@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from tests.kit.daemons import drive, running_daemon
 
-from buildkit.core.errors import AlreadyExists, InvalidInput, NotFound, PermissionDenied, Unsupported
+from buildkit.core.errors import BuildkitError, Unsupported
 from buildkit.daemon.config import WorkerConfig
 from buildkit.llb import mkfile, scratch
 
@@ -70,19 +70,19 @@ async def test_usage_is_told_and_pruned(peer):
     ],
 )
 async def test_unknown_compatibility_versions_are_refused(peer, version, text):
-    with pytest.raises(InvalidInput, match=text):
+    with pytest.raises(BuildkitError, match=text):
         await peer.control("Solve", CompatibilityVersion=version)
 
 
 @pytest.mark.row("A27", "A28", "A33")
 async def test_what_is_not_known_or_not_allowed_is_refused_by_name(peer):
-    with pytest.raises(InvalidInput, match='exporter "zzz" could not be found'):
+    with pytest.raises(BuildkitError, match='exporter "zzz" could not be found'):
         await peer.control("Solve", Exporters=[{"Type": "zzz"}])
-    with pytest.raises(InvalidInput, match='unknown cache exporter: "zzz"'):
+    with pytest.raises(BuildkitError, match='unknown cache exporter: "zzz"'):
         await peer.control("Solve", Cache={"Exports": [{"Type": "zzz"}]})
-    with pytest.raises(InvalidInput, match="unknown entitlement zzz"):
+    with pytest.raises(BuildkitError, match="unknown entitlement zzz"):
         await peer.control("Solve", Entitlements=["zzz"])
-    with pytest.raises(PermissionDenied, match=r"security\.insecure is not allowed by build daemon"):
+    with pytest.raises(BuildkitError, match=r"security\.insecure is not allowed by build daemon"):
         await peer.control("Solve", Entitlements=["security.insecure"])
 
 
@@ -93,16 +93,23 @@ async def test_what_is_missing_is_refused_by_name(peer):
         await peer.channel.call("/moby.buildkit.v1.frontend.LLBBridge/ExecProcess").receive()
 
 
+@pytest.mark.row("A62")
+async def test_errors_of_builds_have_no_code_as_clients_would_print_it(peer):
+    with pytest.raises(BuildkitError, match="invalid frontend: nope") as failure:
+        await peer.control("Solve", Frontend="nope")
+    assert type(failure.value) is BuildkitError
+
+
 @pytest.mark.row("A30")
 async def test_an_unknown_frontend_is_refused(peer):
-    with pytest.raises(InvalidInput, match="invalid frontend: nope"):
+    with pytest.raises(BuildkitError, match="invalid frontend: nope"):
         await peer.control("Solve", Frontend="nope")
 
 
 @pytest.mark.row("A105")
 async def test_a_ref_of_another_build_is_not_found(peer):
     solving = asyncio.create_task(peer.control("Solve", Ref="one"))
-    with pytest.raises(NotFound, match="no such ref: other"):
+    with pytest.raises(BuildkitError, match="no such ref: other"):
         await peer.bridge("one", "ReadFile", Ref="other", FilePath="/x")
     await peer.bridge("one", "Return", result={})
     await solving
@@ -112,7 +119,7 @@ async def test_a_ref_of_another_build_is_not_found(peer):
 async def test_a_build_id_is_taken_once(peer):
     first = asyncio.create_task(peer.control("Solve", Ref="one"))
     await peer.bridge("one", "Ping")
-    with pytest.raises(AlreadyExists, match="job ID one exists"):
+    with pytest.raises(BuildkitError, match="job ID one exists"):
         await peer.control("Solve", Ref="one")
     await peer.bridge("one", "Return", result={})
     await first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from buildkit.control.blame import build_errors
 from buildkit.control.builds import Build, Builds
 from buildkit.control.calls import parse
 from buildkit.core.errors import InvalidInput, Unsupported
@@ -48,7 +49,9 @@ def _forwarded(builds: Builds, name: str) -> Method:
         if len(ids) != 1:
             raise InvalidInput("no buildid found in context")
         service = await builds.service(ids[0])
-        return (await answer(service, parse(kind, content))).SerializeToString()
+        request = parse(kind, content)
+        with build_errors():
+            return (await answer(service, request)).SerializeToString()
 
     return Method(unary=run)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from buildkit.api import control_pb2 as pb
 from buildkit.control import recording
+from buildkit.control.blame import build_errors
 from buildkit.control.builds import Builds
 from buildkit.control.calls import listing, unary
 from buildkit.control.collection import Collection
@@ -91,9 +92,9 @@ class Control:
 
     async def solve(self, message: pb.SolveRequest) -> pb.SolveResponse:
         """Build; answers when everything is exported."""
-        request = read_request(message, self._engine.config.entitlements)
         try:
-            response = await self._run(request)
+            with build_errors():
+                response = await self._run(read_request(message, self._engine.config.entitlements))
         finally:
             self._collection.trigger()
         return pb.SolveResponse(ExporterResponse=response.exporter_response)

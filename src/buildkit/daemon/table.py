@@ -17,7 +17,7 @@ class Table:
         self._content = content
         self._path = path
         self._read: set[str] = set()
-        self._inner: list[Table] = []
+        self._inner: dict[str, Table] = {}
 
     def _name(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key
@@ -59,7 +59,7 @@ class Table:
     def table(self, key: str) -> Table:
         """A table within; an empty one if it is not there."""
         self._read.add(key)
-        return self._enter(key, self._content.get(key, {}), self._name(key))
+        return self._enter(self._content.get(key, {}), self._name(key))
 
     def tables(self, key: str) -> list[Table]:
         """A list of tables."""
@@ -67,7 +67,7 @@ class Table:
         value = self._content.get(key, [])
         if not isinstance(value, list):
             raise InvalidInput(f"{self._name(key)}: {value!r} is not a list of tables")
-        return [self._enter(key, one, f"{self._name(key)}[{number}]") for number, one in enumerate(value)]
+        return [self._enter(one, f"{self._name(key)}[{number}]") for number, one in enumerate(value)]
 
     def entries(self) -> Iterator[tuple[str, Table]]:
         """Every key of this table as a table."""
@@ -89,11 +89,9 @@ class Table:
     def unread(self) -> list[str]:
         """Names of keys that mean nothing to us, here and in the tables within."""
         mine = [self._name(key) for key in self._content if key not in self._read]
-        return mine + [name for inner in self._inner for name in inner.unread()]
+        return mine + [name for inner in self._inner.values() for name in inner.unread()]
 
-    def _enter(self, key: str, content: object, name: str) -> Table:
+    def _enter(self, content: object, name: str) -> Table:
         if not isinstance(content, dict):
             raise InvalidInput(f"{name}: {content!r} is not a table")
-        inner = Table(content, name)
-        self._inner.append(inner)
-        return inner
+        return self._inner.setdefault(name, Table(content, name))
