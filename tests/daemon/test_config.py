@@ -63,7 +63,7 @@ def test_the_worker_of_the_file():
         [worker.oci.labels]
         pool = "a"
     """).worker
-    assert (worker.snapshotter, worker.network, worker.platforms) == ("native", "host", ("linux/arm64",))
+    assert (worker.snapshotter, worker.network.mode, worker.platforms) == ("native", "host", ("linux/arm64",))
     assert (worker.max_parallelism, worker.cgroup_parent, worker.binary) == (3, "/builds", "crun")
     assert worker.labels == {"pool": "a"}
 
@@ -246,7 +246,7 @@ def test_space_to_keep_is_in_megabytes():
 
 @pytest.mark.row("B14", "B16", "B17", "B19")
 def test_flags_of_what_is_not_built_are_refused_by_name():
-    for word in ("--rootless", "--oci-cni-config-path=/x", "--containerd-worker=true", "--debugaddr=:1"):
+    for word in ("--rootless", "--oci-worker-selinux", "--containerd-worker=true", "--debugaddr=:1"):
         with pytest.raises(Unsupported, match=word.partition("=")[0]):
             given(word)
     with pytest.raises(InvalidInput, match="no worker found, rebuild the buildkit daemon"):
