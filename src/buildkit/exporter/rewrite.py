@@ -23,6 +23,8 @@ from buildkit.oci.spec import OCI_LAYER, Descriptor, parse_config
 from buildkit.store.blobs import Compression
 from buildkit.store.refs import Layer
 
+_REWRITTEN = "buildkit/rewritten-timestamp"
+"""Annotation of a rewritten layer: the epoch in seconds."""
 _BLOCK = 512
 _PIECE = 1 << 20
 _EMPTY = bytes(_BLOCK)
@@ -46,7 +48,9 @@ async def rewrite_layers(
 
     async def rewrite(layer: Layer) -> Layer:
         await exporting.store.fetch(layer.descriptor, exporting.lease)
-        return await asyncio.to_thread(_rewrite, layer, latest, compression, exporting)
+        layer = await asyncio.to_thread(_rewrite, layer, latest, compression, exporting)
+        annotations = {**layer.descriptor.annotations, _REWRITTEN: str(latest)}
+        return replace(layer, descriptor=replace(layer.descriptor, annotations=annotations))
 
     with exporting.stage(f"rewriting layers with source-date-epoch {latest} ({date} {clock} +0000 UTC)"):
         return [*layers[:kept], *await gather_all([rewrite(layer) for layer in layers[kept:]])]
