@@ -39,7 +39,7 @@ def _copy_options(said: pb.FileActionCopy, owner: Owner | None) -> CopyOptions:
         include=tuple(said.include_patterns),
         exclude=tuple(said.exclude_patterns),
         owner=owner,
-        mode=None if said.mode == _KEEP else said.mode,
+        mode=None if said.mode == _KEEP or said.modeStr else said.mode,
         mode_text=said.modeStr,
         timestamp=_time(said.timestamp),
         dir_contents=said.dirCopyContents,
