@@ -9,6 +9,7 @@ import pytest
 from tests.kit.builds import Builder
 
 from buildkit import llb
+from buildkit.fs.copy import CopyOptions, copy_tree
 from buildkit.ops.file import FileOp
 from buildkit.session.files import Directories
 from buildkit.session.session import Session
@@ -64,19 +65,98 @@ async def test_a_changed_file_misses_the_cache(builder, session, context):
     assert (await builder.build(copied("a"), session())).files == {"a": "new"}
 
 
-async def test_only_what_the_source_selects_is_copied(builder, session, context, monkeypatch):
+@pytest.fixture
+def copies(monkeypatch) -> list[str]:
+    """The names of files whose content was copied by file steps; nothing else may copy a context."""
+    from buildkit.fs import copy
+
+    seen: list[str] = []
+
+    def counted(source, target, size, path):
+        seen.append(path)
+        return copy_content(source, target, size, path)
+
+    copy_content = copy.copy_content
+    monkeypatch.setattr(copy, "copy_content", counted)
+    monkeypatch.setattr(View, "copy_to", None)
+    return seen
+
+
+async def test_no_file_of_a_context_is_copied_that_no_step_uses(builder, session, context, copies):
+    (context / "used").mkdir()
     for number in range(100):
-        (context / f"unused{number}").touch()
-    seen: list[int] = []
-    copy_to = View.copy_to
+        (context / f"unused{number}").write_text("x")
+        (context / f"used/{number % 10}").write_text("y")
+    source = llb.local("context")
+    state = llb.scratch().file(llb.copy(source, "a", "/a")).file(llb.copy(source, "used", "/u"))
+    built = await builder.build(state, session())
+    assert sorted(copies) == sorted(["a", *map(str, range(10))]) and len(built.files) == 11
 
-    def counted(view: View, target: str) -> None:
-        copy_to(view, target)
-        seen.append(len(os.listdir(target)))
 
-    monkeypatch.setattr(View, "copy_to", counted)
-    await builder.build(copied("a", follow=["a"]), session())
-    assert seen == [1]
+async def test_what_a_context_leaves_out_is_not_copied(builder, session, context, copies):
+    (context / "d/deep").mkdir(parents=True)
+    for name in ("d/in", "d/out", "d/deep/in", "d/deep/out", "out"):
+        (context / name).write_text(name)
+    source = llb.local("context", exclude=["**/out", "a"])
+    copied_all = llb.scratch().file(llb.copy(source, "/", "/", contents_only=True))
+    matched = copied_all.file(llb.copy(source, "*", "/all/", allow_wildcard=True, create_parents=True))
+    built = await builder.build(matched, session())
+    kept = ["b", "d/in", "d/deep/in"]
+    assert sorted(built.files) == sorted([*kept, "all/b", "all/d/in", "all/d/deep/in"])
+
+
+def test_files_of_a_context_belong_to_root_and_keep_the_rest(context, tmp_path):
+    os.chown(context / "a", 12, 34)
+    (context / "a").chmod(0o741)
+    (tmp_path / "target").mkdir()
+    roots = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (context, tmp_path / "target")]
+    copy_tree(*roots, "/", "/", CopyOptions(dir_contents=True), View(str(context)).listing())
+    for root in roots:
+        os.close(root)
+    before, after = (context / "a").stat(), (tmp_path / "target/a").stat()
+    assert (after.st_uid, after.st_gid) == (0, 0)
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("kind", ["gone", "link", "directory", "pipe", "other mode"])
+async def test_a_file_that_becomes_something_else_fails_the_build(builder, session, context, monkeypatch, kind):
+    execute = FileOp.execute
+
+    async def late(op, inputs, step):
+        path = context / "a"
+        if kind == "other mode":
+            path.chmod(0o700)
+        else:
+            path.unlink()
+        if kind == "link":
+            path.symlink_to("b")
+        elif kind == "directory":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        return await execute(op, inputs, step)
+
+    monkeypatch.setattr(FileOp, "execute", late)
+    with pytest.raises(Changed, match="a: changed while it was being read"):
+        await builder.build(copied("a"), session())
+
+
+async def test_an_archive_that_changes_before_it_is_unpacked_fails_the_build(builder, session, context, monkeypatch):
+    from tests.kit.images import layer_tar
+
+    (context / "a").write_bytes(layer_tar({"x": "1"}))
+    execute = FileOp.execute
+
+    async def late(op, inputs, step):
+        (context / "a").write_bytes(layer_tar({"x": "2"}))
+        return await execute(op, inputs, step)
+
+    unpacked = llb.scratch().file(llb.copy(llb.local("context"), "a", "/", unpack=True))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(FileOp, "execute", late)
+        with pytest.raises(Changed, match="a: changed while it was being read"):
+            await builder.build(unpacked, session())
+    assert (await builder.build(unpacked, session())).files == {"x": "2"}
 
 
 @pytest.mark.parametrize("content", ["ONE", "longer", ""])
@@ -98,9 +178,7 @@ async def test_a_file_that_changes_between_hashing_and_copying_fails_the_build_a
     assert (await builder.build(copied("a"), session())).files == {"a": "one"}
 
 
-async def test_once_it_is_copied_a_context_stays_what_it_was_for_the_whole_build(
-    builder, session, context, monkeypatch
-):
+async def test_a_file_that_changes_between_two_steps_fails_the_later_one(builder, session, context, monkeypatch):
     execute = FileOp.execute
 
     async def then_change(op, inputs, step):
@@ -109,11 +187,13 @@ async def test_once_it_is_copied_a_context_stays_what_it_was_for_the_whole_build
         (context / "b").write_text("changed")
         return results
 
-    monkeypatch.setattr(FileOp, "execute", then_change)
     source = llb.local("context")
-    first = llb.scratch().file(llb.copy(source, "a", "/a"))
-    built = await builder.build(first.file(llb.copy(source, "b", "/b")), session())
-    assert built.files == {"a": "one", "b": "two"}
+    state = llb.scratch().file(llb.copy(source, "a", "/a")).file(llb.copy(source, "b", "/b"))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(FileOp, "execute", then_change)
+        with pytest.raises(Changed, match="b: changed"):
+            await builder.build(state, session())
+    assert (await builder.build(state, session())).files == {"a": "changed", "b": "changed"}
 
 
 async def test_nothing_of_a_context_is_left_in_the_store(builder, session):

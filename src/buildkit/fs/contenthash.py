@@ -150,6 +150,18 @@ class ContentTree:
         found, node = self._find(path, follow_last=True)
         return Listed(found[1:], node.status, node.link, node.digest) if node is not None else None
 
+    def look(self, path: str) -> Listed | None:
+        """What is at a path, links not followed; None when there is nothing."""
+        found, node = self._find(path, follow_last=False)
+        return Listed(found[1:], node.status, node.link, node.digest) if node is not None else None
+
+    def below(self, path: str) -> list[tuple[str, os.stat_result]]:
+        """Names and statuses of what a directory holds, sorted by name."""
+        found, node = self._find(path, follow_last=False)
+        if node is None or not node.is_dir:
+            return []
+        return [(name, child.status) for name, child in self._children(node, found).items()]
+
     def _scan(self, include: Sequence[str], exclude: Sequence[str], follow: Sequence[str]) -> None:
         nodes = {"": self._root}
         self._root.children = {}

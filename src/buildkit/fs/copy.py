@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from buildkit.core.errors import FailedPrecondition, NotFound
 from buildkit.core.values import dataclass
@@ -55,14 +56,48 @@ class CopyOptions:
     """Decompresses streams; given, archives are unpacked instead of copied."""
 
 
-def copy_tree(source_root: int, dest_root: int, source: str, dest: str, options: CopyOptions) -> None:
-    """Copy ``source`` (a path or wildcard in one root) to ``dest`` in the other; both roots are descriptors."""
+class Listing(Protocol):
+    """A source that may change while it is read: only what it lists is copied, and as it was listed or not at all."""
+
+    owner: Owner
+
+    def has(self, path: str) -> bool:
+        """Whether it lists this path (relative to the source's root, links not followed)."""
+
+    def status(self, path: str) -> os.stat_result:
+        """As it was listed; raises for what is not."""
+
+    def below(self, path: str) -> Sequence[tuple[str, os.stat_result]]:
+        """Names in a directory, sorted, as they were listed."""
+
+    def open(self, name: str, flags: int, dir_fd: int, path: str) -> int:
+        """`os.open` that raises for what vanished."""
+
+    def link(self, path: str, found: str) -> str:
+        """What a link points to now; raises when it was listed as another."""
+
+    def check(self, path: str, before: os.stat_result, source: int, target: str, target_dir: int) -> None:
+        """Raises unless the copy ``target`` of the open file ``source`` holds what was listed."""
+
+    def check_in_place(self, path: str, source_root: int) -> None:
+        """Raises unless a file that was read still is what was listed."""
+
+
+def copy_tree(
+    source_root: int, dest_root: int, source: str, dest: str, options: CopyOptions, listing: Listing | None = None
+) -> None:
+    """Copy ``source`` (a path or wildcard in one root) to ``dest`` in the other; both roots are descriptors.
+
+    ``listing`` guards a source that may change meanwhile.
+    """
     where = clean("/" + source)
     if not options.create_dest_path:
         _require_parent(dest_root, dest)
     sources = [where]
     if options.allow_wildcard:
         sources = resolve_wildcards(source_root, where, follow=options.follow_links)
+        if listing is not None:
+            sources = [each for each in sources if each == where or listing.has(each)]
         if not sources:
             if options.allow_empty_wildcard:
                 return
@@ -71,9 +106,11 @@ def copy_tree(source_root: int, dest_root: int, source: str, dest: str, options:
         if options.unpack is not None and unpack_file(
             source_root, dest_root, each, dest, options.unpack, owner=options.owner, timestamp=options.timestamp
         ):
+            if listing is not None:
+                listing.check_in_place("/".join(resolve_parts(source_root, each)), source_root)
             continue
         try:
-            _Copier(source_root, dest_root, options).copy(each, dest)
+            _Copier(source_root, dest_root, options, listing).copy(each, dest)
         except RecursionError:
             raise FailedPrecondition(f"{each}: directories are nested too deep") from None
 
@@ -100,7 +137,9 @@ class _Level:
 
 
 class _Copier:
-    def __init__(self, source_root: int, dest_root: int, options: CopyOptions) -> None:
+    def __init__(self, source_root: int, dest_root: int, options: CopyOptions, listing: Listing | None) -> None:
+        self._listing = listing
+        self._prefix = ""  # where the source is, below its root
         self._source_root = source_root
         self._dest_root = dest_root
         self._options = options
@@ -116,8 +155,12 @@ class _Copier:
         options = self._options
         mode = 0o755 if options.mode is None else options.mode
         parts = resolve_parts(self._source_root, source, follow_last=options.follow_links)
+        self._prefix = "/".join(parts)
         with explained("lstat", source):
-            status = self._status(self._source_root, parts)
+            if self._listing is not None:
+                status = self._listing.status(self._prefix)
+            else:
+                status = self._status(self._source_root, parts)
         is_dir = stat.S_ISDIR(status.st_mode)
         with explained("mkdir", dest):
             ensure = dest if dest.endswith(("/", "/.")) else dest.rpartition("/")[0]
@@ -165,10 +208,8 @@ class _Copier:
         try:
             if wanted:
                 self._open_levels()
-            with os.scandir(source_fd) as scan:
-                entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
-            for entry in entries:
-                self._copy_entry(source_fd, entry.name, entry.stat(follow_symlinks=False), level, states)
+            for name, status in self._below(source_fd, level.path):
+                self._copy_entry(source_fd, name, status, level, states)
             if level.target_fd >= 0:
                 if level.made or (wanted and not top):
                     self._dress(level.target_fd, level.status, source_fd, fresh=level.made)
@@ -184,6 +225,22 @@ class _Copier:
             if level.target_fd >= 0:
                 os.close(level.target_fd)
 
+    def _below(self, source_fd: int, path: str) -> Sequence[tuple[str, os.stat_result]]:
+        if self._listing is not None:
+            return self._listing.below(self._full(path))
+        with os.scandir(source_fd) as scan:
+            entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
+        return [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+
+    def _full(self, path: str) -> str:
+        """A path below the source's root."""
+        return f"{self._prefix}/{path}" if path and self._prefix else path or self._prefix
+
+    def _open_source(self, name: str, flags: int, dir_fd: int, path: str) -> int:
+        if self._listing is not None:
+            return self._listing.open(name, flags, dir_fd, self._full(path))
+        return os.open(name, flags, dir_fd=dir_fd)
+
     def _copy_entry(
         self, source_dir: int, name: str, status: os.stat_result, level: _Level, states: tuple[State, State]
     ) -> None:
@@ -194,7 +251,7 @@ class _Copier:
             wanted, enter, states = self._selection.judge(path, is_dir, states)
         if is_dir:
             if enter:
-                source_fd = os.open(name, _DIRECTORY, dir_fd=source_dir)
+                source_fd = self._open_source(name, _DIRECTORY, source_dir, path)
                 self._copy_directory(source_fd, _Level(name, path, status), wanted, states)
         elif wanted:
             target_dir = level.target_fd if level.target_fd >= 0 else self._open_levels()
@@ -252,7 +309,7 @@ class _Copier:
                         raise FailedPrecondition(f"cannot replace to directory {self._shown(path)} with file")
                     remove(target_name, target_dir)
             if not stat.S_ISREG(status.st_mode):
-                self._copy_special(source_dir, name, target_dir, target_name, status)
+                self._copy_special(source_dir, name, target_dir, target_name, status, path)
             elif status.st_nlink == 1 or not self._link(target_dir, target_name, status, path):
                 self._copy_regular(source_dir, name, target_dir, target_name, status, path, fresh)
         except OSError as error:
@@ -268,24 +325,31 @@ class _Copier:
         path: str,
         fresh: bool,
     ) -> None:
-        source_fd = os.open(name, _READ, dir_fd=source_dir)
+        source_fd = self._open_source(name, _READ, source_dir, path)
         try:
+            if self._listing is not None:
+                status = os.fstat(source_fd)
             target_fd = os.open(target_name, _CREATE, 0o600, dir_fd=target_dir)
             try:
-                if status.st_size:
+                if status.st_size and stat.S_ISREG(status.st_mode):
                     copy_content(source_fd, target_fd, status.st_size, path or name)
                 self._dress(target_fd, status, source_fd, fresh=fresh)
             finally:
                 os.close(target_fd)
+            if self._listing is not None:
+                self._listing.check(self._full(path), status, source_fd, target_name, target_dir)
         finally:
             os.close(source_fd)
 
     def _copy_special(
-        self, source_dir: int, name: str, target_dir: int, target_name: str, status: os.stat_result
+        self, source_dir: int, name: str, target_dir: int, target_name: str, status: os.stat_result, path: str
     ) -> None:
         is_link = stat.S_ISLNK(status.st_mode)
-        make_special(target_name, target_dir, status, os.readlink(name, dir_fd=source_dir) if is_link else "")
-        uid, gid = self._options.owner or (status.st_uid, status.st_gid)
+        to = os.readlink(name, dir_fd=source_dir) if is_link else ""
+        if is_link and self._listing is not None:
+            to = self._listing.link(self._full(path), to)
+        make_special(target_name, target_dir, status, to)
+        uid, gid = self._owner(status)
         os.chown(target_name, uid, gid, dir_fd=target_dir, follow_symlinks=False)
         if not is_link:
             os.chmod(target_name, self._bits(status), dir_fd=target_dir)
@@ -312,13 +376,18 @@ class _Copier:
 
     def _dress(self, fd: int, status: os.stat_result, source_fd: int, *, fresh: bool) -> None:
         """Owner, mode, attributes and times, in the order in which one does not undo the other."""
-        owner = self._options.owner or (status.st_uid, status.st_gid)
+        owner = self._owner(status)
         if not fresh or owner != self._own:
             os.fchown(fd, *owner)
         os.fchmod(fd, self._bits(status))
         if os.listxattr(source_fd):
             copy_xattrs(source_fd, fd, follow=True)
         os.utime(fd, ns=self._times(status))
+
+    def _owner(self, status: os.stat_result) -> Owner:
+        if self._options.owner is not None:
+            return self._options.owner
+        return (status.st_uid, status.st_gid) if self._listing is None else self._listing.owner
 
     def _times(self, status: os.stat_result) -> tuple[int, int]:
         timestamp = self._options.timestamp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput
-from buildkit.fs.copy import CopyOptions, copy_tree
+from buildkit.fs.copy import CopyOptions, Listing, copy_tree
 from buildkit.fs.places import make_directory, make_file, make_link, remove_path
 from buildkit.oci.compress import decompress
 from buildkit.ops.owner import Owner
@@ -12,11 +12,14 @@ from buildkit.ops.owner import Owner
 _KEEP = -1
 
 
-def act(root: int, action: pb.FileAction, owner: Owner | None, source: int) -> None:
-    """Do it in the tree whose root is open as ``root``; a copy reads from the one open as ``source``."""
+def act(root: int, action: pb.FileAction, owner: Owner | None, source: int, listing: Listing | None = None) -> None:
+    """Do it in the tree whose root is open as ``root``; a copy reads from the one open as ``source``.
+
+    ``listing`` guards a source outside of the store.
+    """
     kind = action.WhichOneof("action")
     if kind == "copy":
-        copy_tree(source, root, action.copy.src, action.copy.dest, _copy_options(action.copy, owner))
+        copy_tree(source, root, action.copy.src, action.copy.dest, _copy_options(action.copy, owner), listing)
     elif kind == "mkdir":
         said = action.mkdir
         time = _time(said.timestamp)

@@ -19,6 +19,7 @@ from buildkit.solver.graph import Step
 from buildkit.store.draft import Draft
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
+from buildkit.store.view import View
 from buildkit.worker.worker import Worker
 
 
@@ -134,8 +135,14 @@ class FileRun:
         async with AsyncExitStack() as mounts:
             root = _open(mounts, str(await mounts.enter_async_context(draft.mounted())))
             owner = None if kind == "rm" else await self._owner(getattr(action, kind), mounts)
-            source = await self._mounted(action.secondaryInput, mounts) if kind == "copy" else -1
-            await asyncio.to_thread(act, root, action, owner, source)
+            source, listing = -1, None
+            if kind == "copy":
+                view = self._view(action.secondaryInput)
+                if view is None:
+                    source = await self._mounted(action.secondaryInput, mounts)
+                else:
+                    source, listing = _open(mounts, view.root), await asyncio.to_thread(view.listing)
+            await asyncio.to_thread(act, root, action, owner, source, listing)
 
     async def _begin(self, number: int, uses: Counter[int]) -> Draft:
         """A draft that begins as a tree: that tree's own, when nobody else wants it as it is."""
@@ -154,6 +161,11 @@ class FileRun:
             draft, tree.draft = tree.draft, None
             tree.ref = await draft.commit()
         return tree.ref
+
+    def _view(self, number: int) -> View | None:
+        """The directory outside of the store that an input is, to be read in place."""
+        tree = self._trees.get(number)
+        return None if tree is None or tree.draft is not None else self._store.find_view(tree.ref)
 
     async def _mounted(self, number: int, mounts: AsyncExitStack) -> int:
         """A descriptor of a tree's root, to read."""

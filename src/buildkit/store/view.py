@@ -33,6 +33,7 @@ _ATTEMPTS = 3
 _BLOCK = 16 << 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENXIO)
 _NOT_COPIED = ("trusted.overlay.", "user.overlay.", "security.selinux")
 
 
@@ -88,6 +89,11 @@ class View:
                 raise NotFound(f"{path}: no such file")
             with _opened(self.root) as root, os.fdopen(_open_listed(root, found.path, _READ), "rb") as file:
                 return file.read(limit)
+
+    def listing(self) -> Listing:
+        """What is there, for a copy that reads the directory itself."""
+        with self._lock:
+            return Listing(self._open(), self._lock, self._since)
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -218,9 +224,90 @@ class _Copy:
         return True
 
     def _is_proven(self, one: Listed, status: os.stat_result) -> bool:
-        """Whether its status alone tells that a file is still what it was when it was listed."""
-        touched = max(status.st_mtime_ns, status.st_ctime_ns)
-        return _signature(status) == _signature(one.status) and self._since - touched > SETTLED
+        return _is_proven(one, status, self._since)
+
+
+def _is_proven(one: Listed, status: os.stat_result, since: int) -> bool:
+    """Whether its status alone tells that a file is still what it was when it was listed, at ``since``."""
+    touched = max(status.st_mtime_ns, status.st_ctime_ns)
+    return _signature(status) == _signature(one.status) and since - touched > SETTLED
+
+
+class Listing:
+    """`buildkit.fs.copy.Listing` of a view: nothing is copied that is not what was hashed."""
+
+    owner = _OWNER
+
+    def __init__(self, tree: ContentTree, lock: threading.RLock, since: int) -> None:
+        self._tree = tree
+        self._lock = lock
+        self._since = since
+
+    def _look(self, path: str) -> Listed:
+        with self._lock:
+            found = self._tree.look(path)
+        if found is None:
+            raise Changed(path)
+        return found
+
+    def has(self, path: str) -> bool:
+        """Whether the path is in the view."""
+        with self._lock:
+            return self._tree.look(path) is not None
+
+    def status(self, path: str) -> os.stat_result:
+        """As it was listed; raises `Changed` when it was not."""
+        return self._look(path).status
+
+    def below(self, path: str) -> list[tuple[str, os.stat_result]]:
+        """What a directory held, without sockets."""
+        with self._lock:
+            return [one for one in self._tree.below(path) if not stat.S_ISSOCK(one[1].st_mode)]
+
+    def open(self, name: str, flags: int, dir_fd: int, path: str) -> int:
+        """Open; raises `Changed` for what vanished or became a link."""
+        try:
+            return os.open(name, flags, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno in _VANISHED:
+                raise Changed(path) from error
+            raise
+
+    def link(self, path: str, found: str) -> str:
+        """What a link points to; raises `Changed` when that is not what was listed."""
+        if found != self._look(path).link:
+            raise Changed(path)
+        return found
+
+    def check(self, path: str, before: os.stat_result, source: int, target: str, target_dir: int) -> None:
+        """Raises `Changed` unless the copy ``target`` is what was listed, or stood still if nobody hashed it."""
+        one, after = self._look(path), os.fstat(source)
+        if _signature(before) != _signature(after) or not stat.S_ISREG(after.st_mode):
+            raise Changed(path)
+        if one.digest and not _is_proven(one, after, self._since):
+            if not _may_be_same(after, one.status):
+                raise Changed(path)
+            if hash_file(target, target_dir, one.status, "", owner=_OWNER) != one.digest:
+                raise Changed(path)
+
+    def check_in_place(self, path: str, source_root: int) -> None:
+        """Raises `Changed` unless the file at a path is what was listed, now that it was read."""
+        one = self._look(path)
+        source = _open_listed(source_root, path, _READ)
+        try:
+            after = os.fstat(source)
+        finally:
+            os.close(source)
+        if _is_proven(one, after, self._since):
+            return
+        parent, name = os.path.split(path)
+        directory = _open_listed(source_root, parent or ".", _READ | os.O_DIRECTORY)
+        try:
+            same = _may_be_same(after, one.status)
+            if one.digest and not (same and hash_file(name, directory, after, "", owner=_OWNER) == one.digest):
+                raise Changed(path)
+        finally:
+            os.close(directory)
 
 
 def read_in_root(root: str, path: str, limit: int) -> bytes:
@@ -253,7 +340,7 @@ def _open_listed(root: int, path: str, flags: int) -> int:
     try:
         return open_beneath(root, path, flags)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENXIO):
+        if error.errno in _VANISHED:
             raise Changed(path) from error
         raise FailedPrecondition(f"cannot read {path}: {error.strerror}") from error
 
