@@ -89,17 +89,12 @@ class Receiver:
     def feed(self, messages: Iterable[bytes]) -> list[bytes]:
         """Take packets and return those to answer; raises `InvalidInput`, `FailedPrecondition` naming the file."""
         answers: list[bytes] = []
-        for message in messages:
-            self.received += len(message)
-            packet = packets.decode(message)
-            if packet.kind == packets.DATA:
-                self._take_data(packet.id, packet.content)
-            elif packet.kind == packets.STAT:
-                self._take_stat(packet.stat, answers)
-            elif packet.kind == packets.FINISH:
-                self.done = True
-            elif packet.kind == packets.ERROR:
-                raise FailedPrecondition(f"error from sender: {os.fsdecode(bytes(packet.content))}")
+        try:
+            for message in messages:
+                self.received += len(message)
+                self._take(message, answers)
+        except (ValueError, OverflowError) as error:  # names with zero bytes, numbers that the kernel does not know
+            raise InvalidInput(f"transfer: {error}") from error
         if self._announced and not self._waiting and not self._asked:
             self._asked = True
             self._settle()
@@ -123,6 +118,17 @@ class Receiver:
 
     def __exit__(self, *args: object) -> None:
         self.close()
+
+    def _take(self, message: bytes, answers: list[bytes]) -> None:
+        packet = packets.decode(message)
+        if packet.kind == packets.DATA:
+            self._take_data(packet.id, packet.content)
+        elif packet.kind == packets.STAT:
+            self._take_stat(packet.stat, answers)
+        elif packet.kind == packets.FINISH:
+            self.done = True
+        elif packet.kind == packets.ERROR:
+            raise FailedPrecondition(f"error from sender: {os.fsdecode(bytes(packet.content))}")
 
     # -- announcements --
 
@@ -153,7 +159,7 @@ class Receiver:
     def _arrive_at(self, path: str) -> str:
         """Check a path and make its directory the top of the stack; gives the last name."""
         parent, _, name = path.rpartition("/")
-        if not name or name in (".", "..") or "\0" in path:
+        if not name or name in (".", "..") or "\0" in path or path.startswith("/"):
             raise InvalidInput(f"transfer: unclean path {path!r}")
         while self._stack[-1].path != parent:
             if len(self._stack) == 1:
