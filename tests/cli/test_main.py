@@ -95,7 +95,7 @@ def test_a_daemon_is_found_where_it_listens_and_only_while_it_does(monkeypatch, 
 
 
 def test_state_is_kept_where_xdg_says(monkeypatch):
-    from buildkit.cli.target import default_root
+    from buildkit.client.places import default_root
 
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert default_root() == "/data/buildkit"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from buildkit.cli.flags import Command, Parsed
-from buildkit.cli.target import address_of, default_sockets
+from buildkit.cli.target import address_of
+from buildkit.client.places import default_sockets
 from buildkit.core.errors import InvalidInput, Unavailable
 
 COMMAND = Command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from buildkit.cli.flags import BadUsage, Flag, Parsed
 from buildkit.client.options import Client
+from buildkit.client.places import default_root, default_sockets
 
 if TYPE_CHECKING:
     from buildkit.client.remote import RemoteClient
@@ -48,19 +49,6 @@ def check_target(parsed: Parsed) -> None:
             raise BadUsage(f"--{name} is for a daemon and conflicts with --root")
         if not parsed.text("root"):
             raise BadUsage("--root needs a directory")
-
-
-def default_root() -> str:
-    """Where an engine without a daemon keeps its state."""
-    home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return os.path.join(home, "buildkit")
-
-
-def default_sockets() -> list[str]:
-    """Where a daemon listens if nobody told it otherwise."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    own = [os.path.join(runtime, "buildkit", "buildkitd.sock")] if runtime and os.geteuid() else []
-    return [*own, "/run/buildkit/buildkitd.sock"]
 
 
 def find_daemon() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+VERSION = "0.1.0"
+"""Of this package."""
+
 PACKAGE = "github.com/moby/buildkit"
 """What tools expect to be told; the revision says who it really is."""
 

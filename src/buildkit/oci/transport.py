@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-import buildkit
 from buildkit.core.errors import Corrupt, InvalidInput, Unavailable
 from buildkit.core.values import dataclass, field, replace
+from buildkit.core.version import VERSION
 from buildkit.oci.hosts import Tls, is_this_machine
 from buildkit.oci.http1 import Answer, Connection, ProtocolError
 
@@ -248,7 +248,7 @@ class Transport:
             _settle(connection)
         headers = {
             "Host": _host_of(parts),
-            "User-Agent": f"buildkit/{buildkit.__version__}",
+            "User-Agent": f"buildkit/{VERSION}",
             "Accept-Encoding": "identity",
             **request.headers,
         }

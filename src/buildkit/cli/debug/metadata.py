@@ -22,7 +22,7 @@ _LONGEST = 4096
 
 def run(parsed: Parsed) -> None:
     """Read and print."""
-    from buildkit.cli.target import default_root
+    from buildkit.client.places import default_root
 
     path = os.path.join(parsed.text("root") or default_root(), "buildkit.db")
     if not os.path.exists(path):

@@ -1,0 +1,108 @@
+"""A build as Python programs describe it, and what they get back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, TypedDict, Unpack
+
+from buildkit.client.options import CacheOptions, OutputOptions, SecretOptions, SolveOptions, SSHOptions
+from buildkit.core.errors import InvalidInput
+from buildkit.core.identity import new_id
+from buildkit.core.values import dataclass
+from buildkit.llb.definition import Definition
+from buildkit.llb.state import State
+
+Path: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = State | Definition | Path
+"""What to build: a graph, or a directory with a Dockerfile in it."""
+
+
+class BuildOptions(TypedDict, total=False):
+    """How to build it; every part may be left out."""
+
+    outputs: Iterable[str | OutputOptions]
+    """As ``buildctl build --output`` takes them; a bare path is a directory for the files of the result."""
+    target: str
+    """The stage of the Dockerfile."""
+    build_args: Mapping[str, str]
+    frontend: str
+    """What reads the directory; ``dockerfile.v0`` unless given."""
+    attrs: Mapping[str, str]
+    """What else the frontend is told (``buildctl build --opt``)."""
+    locals: Mapping[str, Path]
+    """Directories that the build may read, by name; of a directory that is built, ``context`` and ``dockerfile``."""
+    oci_layouts: Mapping[str, Path]
+    secrets: Iterable[SecretOptions]
+    ssh: Iterable[SSHOptions]
+    allow: Iterable[str]
+    """Entitlements."""
+    exports: Iterable[CacheOptions]
+    imports: Iterable[CacheOptions]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """How a build ended that succeeded."""
+
+    ref: str
+    """Its id, by which a daemon remembers it."""
+    exporter: Mapping[str, str]
+    """What the outputs have to say, for example ``containerimage.digest``."""
+    metadata: Mapping[str, bytes]
+    """What the frontend had to say when it was asked for something else than an image."""
+
+    @property
+    def digest(self) -> str:
+        """The image's digest; ``""`` when no image was made."""
+        return self.exporter.get("containerimage.digest", "")
+
+
+def solve_options(source: Source, **options: Unpack[BuildOptions]) -> SolveOptions:
+    """One build as a value; raises `InvalidInput` for what makes no sense."""
+    attrs = dict(options.get("attrs", {}))
+    if target := options.get("target", ""):
+        attrs["target"] = target
+    attrs |= {f"build-arg:{name}": value for name, value in options.get("build_args", {}).items()}
+    frontend = options.get("frontend", "")
+    places = {name: os.fspath(path) for name, path in options.get("locals", {}).items()}
+    definition: bytes | None = None
+    if isinstance(source, State | Definition):
+        if frontend or attrs:
+            raise InvalidInput("a graph is built as it is: frontend, attrs, target and build_args are for Dockerfiles")
+        definition = _definition_of(source)
+    else:
+        frontend = frontend or "dockerfile.v0"
+        places = {"context": os.fspath(source), "dockerfile": os.fspath(source), **places}
+    return SolveOptions(
+        frontend=frontend,
+        frontend_attrs=attrs,
+        definition=definition,
+        locals=places,
+        oci_layouts={name: os.fspath(path) for name, path in options.get("oci_layouts", {}).items()},
+        outputs=tuple(_output_of(output) for output in options.get("outputs", ())),
+        exports=tuple(options.get("exports", ())),
+        imports=tuple(options.get("imports", ())),
+        secrets=tuple(options.get("secrets", ())),
+        ssh=tuple(options.get("ssh", ())),
+        allow=tuple(options.get("allow", ())),
+        ref=new_id(),
+    )
+
+
+def _definition_of(source: State | Definition) -> bytes:
+    graph = source.marshal(python_lines=True) if isinstance(source, State) else source
+    if not graph.ops:
+        raise InvalidInput("the graph is empty: there is nothing to build")
+    return graph.to_bytes()
+
+
+def _output_of(output: str | OutputOptions) -> OutputOptions:
+    if isinstance(output, OutputOptions):
+        return output
+    if "=" not in output:
+        return OutputOptions("local", {}, output)
+    from buildkit.session.outputs import parse_output
+
+    parsed = parse_output(output)
+    return OutputOptions(parsed.type, parsed.attrs, parsed.destination.file or parsed.destination.directory)

@@ -1,0 +1,150 @@
+"""BuildKit for Python programs: clients with the same calls for an engine in this process and for a daemon.
+
+with buildkit.Client() as client:                         # in this process; or Client("unix:///run/…")
+    client.build(".", outputs=["type=oci,dest=app.tar"])  # a directory with a Dockerfile, or an llb.State
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeVar, Unpack
+
+from buildkit.client.builds import BuildOptions, BuildResult, Path, Source, solve_options
+from buildkit.client.options import Client as Engine
+from buildkit.client.options import PruneOptions, UsageRecord
+from buildkit.client.places import default_root
+from buildkit.client.tls import TLSFiles
+from buildkit.core.errors import InvalidInput
+from buildkit.core.progress import Update
+
+Progress: TypeAlias = Callable[[Sequence[Update]], None]
+"""Told of everything that happens, in batches."""
+
+T = TypeVar("T")
+
+_NO_TLS = TLSFiles()
+_EVERYTHING = PruneOptions()
+
+
+def _open(address: str, root: Path, tls: TLSFiles) -> AbstractAsyncContextManager[Engine]:
+    if address and root:
+        raise InvalidInput("a client has an address, or a root for an engine in this process, not both")
+    if address:
+        from buildkit.client.remote import open_remote
+
+        return open_remote(address, tls=tls)
+    import pathlib
+
+    from buildkit.client.embedded import open_embedded
+
+    return open_embedded(pathlib.Path(root or default_root()), waiting=lambda holder: None)
+
+
+class AsyncClient:
+    """A client for ``async with``: of the daemon at ``address``, else of an engine in this process.
+
+    ``root`` is that engine's state directory: ``$XDG_DATA_HOME/buildkit`` unless given. Raises `Unavailable` when
+    nobody is at the address.
+    """
+
+    def __init__(self, address: str = "", *, root: Path = "", tls: TLSFiles = _NO_TLS) -> None:
+        self._scope = _open(address, root, tls)
+        self._engine: Engine | None = None
+
+    async def __aenter__(self) -> Self:
+        self._engine = await self._scope.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine = None
+        await self._scope.__aexit__(kind, error, trace)
+
+    @property
+    def engine(self) -> Engine:
+        """What is behind it; of a daemon a `buildkit.client.remote.RemoteClient`, which can do more."""
+        if self._engine is None:
+            raise InvalidInput("the client is not open: use it in a with statement")
+        return self._engine
+
+    async def build(
+        self, source: Source, *, progress: Progress | None = None, **options: Unpack[BuildOptions]
+    ) -> BuildResult:
+        """Build; raises the `buildkit.core.errors.BuildkitError` that made it fail. Cancelled, the build is too."""
+        wanted = solve_options(source, **options)
+        async with self.engine.build(wanted) as build:
+            async for batch in build.progress():
+                if progress is not None:
+                    progress(batch)
+            response = await build.result()
+        return BuildResult(wanted.ref, response.exporter, response.metadata)
+
+    async def usage(self, filters: Sequence[str] = ()) -> list[UsageRecord]:
+        """What takes space, smallest first."""
+        return await self.engine.usage(filters)
+
+    def prune(self, options: PruneOptions = _EVERYTHING) -> AsyncIterator[UsageRecord]:
+        """Free space; yields each record once it is gone."""
+        return self.engine.prune(options)
+
+
+class Client:
+    """`AsyncClient` for programs without an event loop: the same calls, for ``with``. One thread uses it at a time."""
+
+    def __init__(self, address: str = "", *, root: Path = "", tls: TLSFiles = _NO_TLS) -> None:
+        self._client = AsyncClient(address, root=root, tls=tls)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        try:
+            self._run(self._client.__aenter__())
+        except BaseException:
+            self._runner.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._run(self._client.__aexit__(kind, error, trace))
+        finally:
+            self._runner.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def build(
+        self, source: Source, *, progress: Progress | None = None, **options: Unpack[BuildOptions]
+    ) -> BuildResult:
+        """Build; raises the `buildkit.core.errors.BuildkitError` that made it fail. Ctrl-C cancels the build."""
+        return self._run(self._client.build(source, progress=progress, **options))
+
+    def usage(self, filters: Sequence[str] = ()) -> list[UsageRecord]:
+        """What takes space, smallest first."""
+        return self._run(self._client.usage(filters))
+
+    def prune(self, options: PruneOptions = _EVERYTHING) -> list[UsageRecord]:
+        """Free space; gives what is gone."""
+
+        async def everything() -> list[UsageRecord]:
+            return [record async for record in self._client.prune(options)]
+
+        return self._run(everything())
+
+
+def build(
+    source: Source,
+    *,
+    address: str = "",
+    root: Path = "",
+    progress: Progress | None = None,
+    **options: Unpack[BuildOptions],
+) -> BuildResult:
+    """One build, in this process unless ``address`` names a daemon; see `Client` and `BuildOptions`."""
+    with Client(address, root=root) as client:
+        return client.build(source, progress=progress, **options)
