@@ -34,6 +34,8 @@ EXPORTER_METADATA = "exporter-md-"
 WHOLE = "buildkit-exporter-multi-platform"
 AGENT = "buildkit.ssh.id"
 STORE = "buildkit-attachable-store-id"
+LAYOUT = "oci:"
+"""What the ids of image stores begin with."""
 URL_PATH = "urlpath"
 URL_HOST = "urlhost"
 

@@ -20,7 +20,7 @@ class RemoteStores:
         from buildkit.api.content_pb2 import InfoRequest, InfoResponse
 
         request = InfoRequest(digest=digest).SerializeToString()
-        answer = await self._channel.unary(headers.CONTENT_INFO, request, {headers.STORE: [store]})
+        answer = await self._channel.unary(headers.CONTENT_INFO, request, {headers.STORE: [headers.LAYOUT + store]})
         return InfoResponse.FromString(answer).info.size
 
     async def open(self, store: str, digest: Digest) -> BinaryIO:
@@ -28,7 +28,7 @@ class RemoteStores:
         from buildkit.api.content_pb2 import ReadContentRequest, ReadContentResponse
         from buildkit.session.bytestream import CallReader
 
-        call = self._channel.call(headers.CONTENT_READ, {headers.STORE: [store]})
+        call = self._channel.call(headers.CONTENT_READ, {headers.STORE: [headers.LAYOUT + store]})
         call.send_all([ReadContentRequest(digest=digest).SerializeToString()])
         call.end()
         await _begin(call)

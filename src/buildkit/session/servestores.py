@@ -71,7 +71,7 @@ def _store(call: ServerCall) -> str:
     store = headers.first(call.metadata, headers.STORE)
     if not store:
         raise InvalidInput(f'request lacks metadata "{headers.STORE}"')
-    return store
+    return store.removeprefix(headers.LAYOUT)
 
 
 def _skip(source: BinaryIO, size: int) -> None:
