@@ -123,3 +123,26 @@ async def test_the_daemon_tells_its_clock(peer):
     assert await call.receive() is None
     (clock,) = call.response_metadata["buildkit-current-timestamp"]
     assert clock.endswith("Z")
+
+
+@pytest.mark.row("A49", "E102")
+async def test_a_record_has_the_provenance_of_its_result_as_a_bare_predicate(peer):
+    import json
+
+    await drive(peer, state(), FrontendAttrs={"attest:provenance": "mode=min,inline-only=true"})
+    (event,) = await records(peer)
+    (blob,) = event.record.Result.Attestations
+    assert blob.media_type == "application/vnd.in-toto+json"
+    assert blob.annotations == {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v1"}
+    parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=blob.digest)
+    predicate = json.loads(b"".join(part.data for part in parts))
+    assert set(predicate) == {"buildDefinition", "runDetails"}
+    steps = predicate["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"]
+    assert steps[0]["op"]["Op"]["file"]["actions"][0]["Action"]["mkfile"]["path"] == "/hello"
+
+
+async def test_provenance_inside_of_results_is_refused_by_name(peer):
+    from buildkit.core.errors import Unsupported
+
+    with pytest.raises(Unsupported, match="provenance in exported results"):
+        await peer.control("Solve", FrontendAttrs={"attest:provenance": ""}, Exporters=[{"Type": "image"}])

@@ -11,12 +11,15 @@ from buildkit.core.progress import Stream, Update, VertexUpdate, WarningUpdate
 from buildkit.core.values import replace
 from buildkit.rpc import status
 from buildkit.solve.history import History
-from buildkit.solve.record import BlobRef, BuildRecord, Failure, Steps
+from buildkit.solve.provenance.predicate import PREDICATE_TYPE
+from buildkit.solve.record import BlobRef, BuildRecord, Failure, ResultBlobs, Steps
 from buildkit.solve.request import SolveRequest, SolveResponse
 
 LOGS_TYPE = "application/vnd.buildkit.status.v0"
 ERROR_TYPE = "application/vnd.googeapis.google.rpc.status+proto"
 """Misspelt on the wire, and so it stays."""
+STATEMENT_TYPE = "application/vnd.in-toto+json"
+TYPE_KEY = "in-toto.io/predicate-type"
 
 _AT_ONCE = 1000
 """Updates in one stored message."""
@@ -52,12 +55,23 @@ def finish(
         steps=_steps(updates),
     )
     if response is not None:
-        record = replace(record, exporter_response=dict(response.exporter_response))
+        results = {platform: _attested(history, content) for platform, content in response.provenance.items()}
+        record = replace(
+            record,
+            exporter_response=dict(response.exporter_response),
+            result=results.pop("", None),
+            results=results,
+        )
     if error is not None:
         found = status.to_status(error)
         full = store_blob(history, ERROR_TYPE, found.SerializeToString())
         record = replace(record, error=Failure(found.code, found.message), full_error=full)
     history.complete(record)
+
+
+def _attested(history: History, predicate: bytes) -> ResultBlobs:
+    """The bare predicate, which is what clients expect here."""
+    return ResultBlobs(attestations=(store_blob(history, STATEMENT_TYPE, predicate, {TYPE_KEY: PREDICATE_TYPE}),))
 
 
 def store_blob(history: History, media_type: str, content: bytes, annotations: Mapping[str, str] = {}) -> BlobRef:

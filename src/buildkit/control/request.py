@@ -37,6 +37,7 @@ def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequ
         exporters=_exporters(message),
         entitlements=grant(message.Entitlements, allowed),
         internal=message.Internal,
+        provenance=not message.Internal,
     )
 
 

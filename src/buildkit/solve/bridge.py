@@ -18,7 +18,7 @@ from buildkit.ops.load import Policy as Judge
 from buildkit.ops.load import Rules, load
 from buildkit.ops.make import OpMaker
 from buildkit.solve.reading import Reader
-from buildkit.solve.refs import LazyRef, own
+from buildkit.solve.refs import FrontendRequest, LazyRef, own
 from buildkit.solve.resolving import SourceResolver, shown
 from buildkit.solver.job import Job
 from buildkit.source.image import Images
@@ -97,6 +97,9 @@ class BuildBridge:
                 raise Unsupported("frontend gateway.v0 (frontends in images) is not supported yet")
             raise InvalidInput(f"invalid frontend: {frontend}")
         result = await found.solve(self.bridge(), options, inputs)
+        for ref in result.refs.values():
+            if isinstance(ref, LazyRef):
+                ref.request = FrontendRequest(frontend, dict(options))
         return replace(result, metadata={**result.metadata, requestopts.KEY: requestopts.capture(options)})
 
     async def evaluate(self, ref: seam.Ref | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from buildkit.core.errors import BuildkitError, InvalidInput, SourceDetail, VertexDetail
 from buildkit.core.values import dataclass
 from buildkit.llb.definition import Definition
@@ -10,12 +12,22 @@ from buildkit.solver.job import Job
 from buildkit.store.refs import Ref
 
 
+@dataclass(frozen=True, slots=True)
+class FrontendRequest:
+    """What a frontend was asked when it made a ref."""
+
+    frontend: str
+    options: Mapping[str, str]
+
+
 @dataclass(slots=True, eq=False)
 class LazyRef:
     """The tree that a definition makes. ``edge`` is None for the empty tree."""
 
     definition: Definition
     edge: Edge[Ref | None] | None
+    request: FrontendRequest | None = None
+    """None when the client gave the definition itself."""
 
     async def evaluate(self, job: Job[Ref | None]) -> Ref | None:
         """Build it, or load it from the cache; an error knows the lines of the source that it comes from."""

@@ -42,6 +42,8 @@ class SolveRequest:
     """What sources may be, and what to take in their place."""
     pull: Pull = Pull.ALWAYS
     """Whether names of sources are looked up anew."""
+    provenance: bool = False
+    """Say also what each result was made from."""
     deterministic: bool = False
     """Times in layers that depend on a step's own inputs only (the embedded engine's default)."""
 
@@ -53,3 +55,5 @@ class SolveResponse:
     exporter_response: Mapping[str, str]
     metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """What the frontend said of its result (``result.txt`` of a subrequest, image configs)."""
+    provenance: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """The SLSA predicate as JSON, by platform; ``""`` is a lone result's."""

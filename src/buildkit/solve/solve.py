@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from buildkit.core.aio import gather_all
-from buildkit.core.errors import InvalidInput
+from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass
 from buildkit.frontend.frontend import Frontend
 from buildkit.solve.bridge import BuildBridge
 from buildkit.solve.outputs import Outputs
-from buildkit.solve.refs import LazyRef, own
+from buildkit.solve.provenance.wanted import Wanted, parse_wanted
+from buildkit.solve.refs import FrontendRequest, LazyRef, own
 from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.solver.job import Job, Solver
 from buildkit.source.image import Images
@@ -41,6 +44,12 @@ class Builder:
 
         Raises `BuildkitError` with the vertex and the source lines that it comes from.
         """
+        started = time.time_ns()
+        attested = parse_wanted(request.frontend_attrs)
+        if attested is not None and not attested.inline_only and request.exporters:
+            raise Unsupported(
+                "provenance in exported results is not supported yet: use --provenance=false (the history has it)"
+            )
         store = self.worker.store
         outputs = Outputs.open(request, store, self.worker.sessions, self.images.registry)
         async with (
@@ -62,10 +71,11 @@ class Builder:
                 wanted = await self._ask(building, request, driver)
                 result = await evaluate(wanted, job)
                 response = await outputs.write(result, request, lease, progress)
+                predicates = _predicates(wanted, job, started, attested) if request.provenance else {}
         shown = {
             key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
         }
-        return SolveResponse({**shown, **response}, result.metadata)
+        return SolveResponse({**shown, **response}, result.metadata, predicates)
 
     async def _ask(self, building: BuildBridge, request: SolveRequest, driver: Frontend | None) -> Result[LazyRef]:
         if request.definition is not None:
@@ -90,3 +100,29 @@ async def evaluate(wanted: Result[LazyRef], job: Job[Ref | None]) -> Result[Ref]
 
     found = await gather_all(one(ref) for ref in wanted.refs.values())
     return Result(dict(zip(wanted.refs, found, strict=True)), wanted.single, wanted.metadata)
+
+
+def _predicates(
+    wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted | None
+) -> dict[str, bytes]:
+    """The whole provenance of each ref."""
+    from buildkit.core.gojson import go_json
+    from buildkit.solve.provenance.capture import capture
+    from buildkit.solve.provenance.predicate import Run, predicate
+
+    attested = attested or Wanted()
+    run = Run(
+        id=new_id(),
+        started=started,
+        finished=time.time_ns(),
+        builder=attested.builder,
+        reproducible=attested.reproducible,
+    )
+    records = job.records
+    found = {}
+    for platform, ref in wanted.refs.items():
+        if ref is not None and ref.edge is not None:
+            asked = ref.request or FrontendRequest("", {})
+            captured = capture(ref.definition, records, asked.frontend, asked.options)
+            found[platform] = go_json(predicate(captured, run)).encode()
+    return found

@@ -1,0 +1,166 @@
+"""The SLSA predicate, version 1: ``min`` without what a user may want to hide, ``max`` with every step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from buildkit.core.digest import Digest, algorithm, hex_of
+from buildkit.core.platform import format_platform, host_platform, normalize
+from buildkit.core.values import dataclass, replace
+from buildkit.core.version import DOCKERFILE
+from buildkit.llb.giturl import fragment_form
+from buildkit.oci.names import parse_reference
+from buildkit.solve.provenance.capture import Capture, Image
+from buildkit.solve.provenance.steps import build_steps, source_map
+
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
+COMPATIBILITY = 30
+
+_OF_THIS_HOST = frozenset(("cgroup-parent", "image-resolve-mode", "platform", "cache-imports"))
+_CREDENTIALS = re.compile(r"(?<=://)[^/@:\s]*(:?)[^/@\s]*@")
+_HIDDEN = ("build-arg:", "label:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of the builder. Times are nanoseconds since 1970."""
+
+    id: str
+    started: int
+    finished: int
+    builder: str = ""
+    reproducible: bool = False
+
+
+def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, Any]:
+    """The predicate; ``mode`` is ``min`` or ``max``."""
+    args = filter_args(captured.args)
+    config, args = _config_source(captured, args)
+    vcs = {key.removeprefix("vcs:"): redact(value) for key, value in args.items() if key.startswith("vcs:") and value}
+    args = {key: value for key, value in args.items() if not key.startswith("vcs:")}
+    complete = bool(captured.frontend)
+    request: dict[str, Any] = {"frontend": captured.frontend}
+    if mode == "min":
+        complete = complete and not any(key.startswith(_HIDDEN) for key in args)
+        args = {key: value for key, value in args.items() if not key.startswith(_HIDDEN)}
+    else:
+        request["secrets"] = [_lent(one.id, one.optional) for one in captured.secrets]
+        request["ssh"] = [_lent(one.id, one.optional) for one in captured.agents]
+    request["args"] = dict(sorted(args.items()))
+    request["locals"] = [{"name": name} for name in captured.locals]
+    request["compatibilityVersion"] = COMPATIBILITY
+    internal: dict[str, Any] = {"builderPlatform": format_platform(normalize(host_platform()))}
+    if captured.frontend == "dockerfile.v0":
+        internal["dockerfileVersion"] = DOCKERFILE
+    metadata: dict[str, Any] = {"vcs": vcs}
+    if mode == "max":
+        steps, names = build_steps(captured.definition)
+        internal["buildConfig"] = {"llbDefinition": steps, "digestMapping": names}
+        if captured.definition.source is not None and captured.definition.source.files:
+            metadata["source"] = source_map(captured.definition.source, names)
+    all_known = not captured.locals
+    return {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "resolvedDependencies": materials(captured),
+            "externalParameters": {"configSource": config, "request": _present(request)},
+            "internalParameters": internal,
+        },
+        "runDetails": {
+            "builder": {"id": run.builder},
+            "metadata": {
+                "invocationId": run.id,
+                "startedOn": _time(run.started),
+                "finishedOn": _time(run.finished),
+                "buildkit_metadata": _present(metadata),
+                **({"buildkit_hermetic": True} if all_known and not captured.network else {}),
+                "buildkit_completeness": {"request": complete, "resolvedDependencies": all_known},
+                **({"buildkit_reproducible": True} if run.reproducible else {}),
+            },
+        },
+    }
+
+
+def materials(captured: Capture) -> list[dict[str, Any]]:
+    """What went in: images, then git, then files."""
+    out = [_material(image_url(image), image.digest) for image in captured.images]
+    out += [{"uri": url, "digest": _commit(commit)} for url, commit in captured.git]
+    return out + [_material(url, digest) for url, digest in captured.files]
+
+
+def image_url(image: Image) -> str:
+    """The package URL of an image: ``pkg:docker/name@tag?platform=os%2Farch``."""
+    reference = parse_reference(image.reference)
+    qualifiers = {}
+    if reference.digest:
+        qualifiers["digest"] = reference.digest
+    else:
+        reference = reference.with_default_tag()
+    name = quote(replace(reference, tag="", digest="").familiar, safe="/")
+    if reference.tag:
+        name += "@" + quote(reference.tag, safe="")
+    if image.platform is not None:
+        qualifiers["platform"] = format_platform(normalize(image.platform))
+    query = "&".join(f"{key}={quote(value, safe=':')}" for key, value in sorted(qualifiers.items()))
+    return f"pkg:{'oci' if image.local else 'docker'}/{name}" + (f"?{query}" if query else "")
+
+
+def filter_args(args: Mapping[str, str]) -> dict[str, str]:
+    """Options without those of this host, of attestations, and without passwords in URLs of contexts."""
+    key_of_context = args.get("contextkey") or "context"
+    kept = {}
+    for key, value in args.items():
+        if key in _OF_THIS_HOST or key.startswith("attest:"):
+            continue
+        is_context = key == key_of_context or key.startswith("context:")
+        kept[key] = redact(value) if is_context else value
+    return kept
+
+
+def redact(text: str) -> str:
+    """A URL without its user and password."""
+    return _CREDENTIALS.sub(lambda found: "xxxxx:xxxxx@" if found[1] else "xxxxx@", text)
+
+
+def _config_source(captured: Capture, args: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Where the build's configuration came from, and the options without what says so."""
+    args = dict(args)
+    config: dict[str, Any] = {}
+    key = args.get("contextkey") or ("input:context" if args.get("input:context") else "context")
+    if context := args.pop(key, ""):
+        config["uri"] = fragment_form(context, with_subdir=True) or context
+        bare = fragment_form(context, with_subdir=False)
+        commit = dict(captured.git).get(bare or "")
+        if commit:
+            config["digest"] = _commit(commit)
+        elif digest := dict(captured.files).get(context):
+            config["digest"] = {algorithm(digest): hex_of(digest)}
+    if path := args.pop("filename", ""):
+        config["path"] = path
+    return config, args
+
+
+def _lent(id: str, optional: bool) -> dict[str, Any]:
+    return {"id": id, "optional": True} if optional else {"id": id}
+
+
+def _material(uri: str, digest: Digest) -> dict[str, Any]:
+    return {"uri": uri, "digest": {algorithm(digest): hex_of(digest)}} if digest else {"uri": uri}
+
+
+def _commit(commit: str) -> dict[str, str]:
+    return {"sha256" if len(commit) == 64 else "sha1": commit}
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value}
+
+
+def _time(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -1,0 +1,54 @@
+"""What a build was asked to attest (``attest:provenance=…``, ``attest:sbom=…``), checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.values import dataclass
+from buildkit.frontend.dockerfile.buildoptions import parse_attestations
+
+_MODES = {"min": "min", "max": "max", "full": "max"}
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Provenance that was asked for."""
+
+    mode: str = "max"
+    builder: str = ""
+    reproducible: bool = False
+    inline_only: bool = False
+    """Only for images that are pushed or stored, not for files."""
+
+
+def parse_wanted(options: Mapping[str, str]) -> Wanted | None:
+    """None when nobody asked for provenance. Raises `InvalidInput`, and `Unsupported` by name."""
+    asked = parse_attestations(options)
+    if "sbom" in asked:
+        raise Unsupported("SBOM attestations (attest:sbom) are not supported yet")
+    attrs = asked.get("provenance")
+    if attrs is None:
+        return None
+    mode = attrs.get("mode", "max")
+    if mode not in _MODES:
+        raise InvalidInput(f'invalid mode "{mode}"')
+    version = attrs.get("version", "v1")
+    if version not in ("v1", "v0.2"):
+        raise InvalidInput(f'invalid provenance version "{version}"')
+    for name, missing in (("version", version != "v1"), *((key, _flag(attrs, key)) for key in _NOT_BUILT)):
+        if missing:
+            raise Unsupported(f"provenance attribute {name}={attrs[name]} is not supported yet")
+    return Wanted(_MODES[mode], attrs.get("builder-id", ""), _flag(attrs, "reproducible"), _flag(attrs, "inline-only"))
+
+
+_NOT_BUILT = ("complete-materials", "capture-usage")
+
+
+def _flag(attrs: Mapping[str, str], name: str) -> bool:
+    value = attrs.get(name, "false")
+    if value not in _TRUE | _FALSE:
+        raise InvalidInput(f'failed to parse {name} flag "{value}"')
+    return value in _TRUE

@@ -1,0 +1,119 @@
+"""docker-buildx, as Debian ships it, drives our daemon."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from tests.daemon.test_command import process
+
+PARTS = Path(__file__).parents[2] / ".work/parts"
+FOUND = sorted(PARTS.glob("docker-buildx*/usr/libexec/docker/cli-plugins/docker-buildx"))
+BUILDX = str(FOUND[0]) if FOUND else shutil.which("docker-buildx")
+
+pytestmark = [
+    pytest.mark.net,
+    pytest.mark.root,
+    pytest.mark.skipif(BUILDX is None, reason="docker-buildx is not there"),
+]
+
+
+@pytest.fixture
+def buildx(tmp_path):
+    environ = {**os.environ, "BUILDX_CONFIG": str(tmp_path / "bx"), "DOCKER_CONFIG": str(tmp_path / "docker")}
+
+    def run(*words, check=True):
+        found = subprocess.run([BUILDX, *map(str, words)], env=environ, capture_output=True, text=True, cwd=tmp_path)
+        assert not check or found.returncode == 0, found.stderr
+        return found
+
+    with process(tmp_path, f"--addr=unix://{tmp_path}/s"):
+        run("create", "--name", "ours", "--use", "--driver", "remote", f"unix://{tmp_path}/s")
+        yield run
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "hello").write_text("hello\n")
+    (folder / "Dockerfile").write_text("FROM scratch AS base\nCOPY hello /hello\nFROM base\nLABEL a=b\n")
+    return folder
+
+
+@pytest.mark.row("Z20", "Z21")
+def test_inspect_shows_the_worker(buildx):
+    shown = buildx("inspect", "--bootstrap").stdout
+    assert "Status:" in shown and "running" in shown and "linux/" in shown and "GC Policy rule#3" in shown
+
+
+@pytest.mark.row("Z22", "Z23", "Z24", "Z25", "A188", "E101", "E152")
+def test_build_writes_an_image_and_its_metadata(buildx, project, tmp_path):
+    buildx("build", "-o", "type=oci,dest=o.tar", "--metadata-file", "m.json", project)
+    metadata = json.loads((tmp_path / "m.json").read_text())
+    with tarfile.open(tmp_path / "o.tar") as archive:
+        index = json.load(archive.extractfile("index.json"))
+    assert index["manifests"][0]["digest"] == metadata["containerimage.digest"]
+    assert metadata["buildx.build.ref"].startswith("ours/ours0/")
+
+
+@pytest.mark.row("Z25", "A64", "A66")
+def test_a_mistake_is_shown_with_its_line(buildx, project):
+    (project / "Dockerfile").write_text("FROM scratch\nCOPY nothing /\n")
+    found = buildx("build", "--progress=plain", project, check=False)
+    assert found.returncode == 1
+    assert "   2 | >>> COPY nothing /" in found.stderr
+    assert "failed to solve: failed to compute cache key: failed to calculate checksum of ref" in found.stderr
+    (project / "Dockerfile").write_text("FROM scratch\nCOPI nothing /\n")
+    found = buildx("build", "--progress=plain", project, check=False)
+    assert "failed to solve: dockerfile parse error on line 2: unknown instruction: COPI" in found.stderr
+
+
+@pytest.mark.row("Z28")
+def test_bake_builds_targets_on_targets(buildx, project, tmp_path):
+    (tmp_path / "bake.hcl").write_text(
+        f"""
+        group "default" {{
+          targets = ["one", "two"]
+        }}
+        target "one" {{
+          context = "{project}"
+          output = ["type=tar,dest=one.tar"]
+        }}
+        target "two" {{
+          dockerfile-inline = "FROM base\\nCOPY --from=base /hello /again\\n"
+          contexts = {{
+            base = "target:one"
+          }}
+          output = ["type=tar,dest=two.tar"]
+        }}
+        """
+    )
+    buildx("bake", "-f", "bake.hcl")
+    with tarfile.open(tmp_path / "two.tar") as archive:
+        assert {"hello", "again"} <= set(archive.getnames())
+
+
+@pytest.mark.row("Z29", "Z30")
+def test_space_is_shown_and_freed(buildx, project):
+    buildx("build", "-o", "type=tar,dest=o.tar", project)
+    assert "Total:" in buildx("du").stdout
+    buildx("prune", "--all", "--force")
+    records = [line for line in buildx("du").stdout.splitlines() if "\ttrue" in line]
+    assert records == []
+
+
+@pytest.mark.row("Z31", "Z32", "Z33", "Z34")
+def test_history_lists_shows_and_forgets_builds(buildx, project):
+    if "history" not in buildx("--help").stdout:
+        pytest.skip("this buildx knows no history")
+    buildx("build", "-o", "type=tar,dest=o.tar", project)
+    assert "Completed" in buildx("history", "ls").stdout
+    assert "Build Steps:" in buildx("history", "inspect").stdout
+    assert "COPY hello /hello" in buildx("history", "logs").stderr + buildx("history", "logs").stdout
+    assert '"buildType"' in buildx("history", "inspect", "attachment", "--type", "provenance").stdout
+    buildx("history", "rm", "--all")
+    assert "Completed" not in buildx("history", "ls").stdout

@@ -1,0 +1,163 @@
+import json
+
+import pytest
+
+from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.platform import Platform
+from buildkit.llb import image, mkfile, scratch
+from buildkit.llb.definition import Definition
+from buildkit.solve.provenance.capture import Capture, Image, Lent, capture
+from buildkit.solve.provenance.predicate import Run, filter_args, image_url, predicate, redact
+from buildkit.solve.provenance.wanted import Wanted, parse_wanted
+from buildkit.solver.record import StepRecord
+
+RUN = Run(id="run", started=1_700_000_000_123_456_789, finished=1_700_000_001_000_000_000)
+DIGEST = "sha256:" + "ab" * 32
+AMD64 = Platform("linux", "amd64")
+
+
+def captured(**fields):
+    return Capture(definition=Definition(), frontend="dockerfile.v0", **fields)
+
+
+@pytest.mark.row("E100", "E101")
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", Wanted("max")),
+        ("mode=min,inline-only=true", Wanted("min", inline_only=True)),
+        ("mode=full,builder-id=https://x,reproducible=1", Wanted("max", "https://x", True)),
+    ],
+)
+def test_what_is_asked_for_is_read(text, wanted):
+    assert parse_wanted({"attest:provenance": text}) == wanted
+    assert parse_wanted({"build-arg:BUILDKIT_ATTEST_PROVENANCE": text}) == wanted
+    assert parse_wanted({}) is None
+
+
+@pytest.mark.row("E100")
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("provenance", "mode=most", 'invalid mode "most"'),
+        ("provenance", "reproducible=maybe", "failed to parse reproducible flag"),
+        ("virtue", "", 'unknown attestation type "virtue"'),
+    ],
+)
+def test_nonsense_is_refused(key, value, text):
+    with pytest.raises(InvalidInput, match=text):
+        parse_wanted({f"attest:{key}": value})
+
+
+@pytest.mark.parametrize("attest", ["sbom=", "provenance=version=v0.2", "provenance=complete-materials=true"])
+def test_what_is_not_built_is_refused_by_name(attest):
+    key, _, value = attest.partition("=")
+    with pytest.raises(Unsupported, match="not supported yet"):
+        parse_wanted({f"attest:{key}": value})
+
+
+@pytest.mark.row("E105")
+@pytest.mark.parametrize(
+    ("found", "url"),
+    [
+        (Image("docker.io/library/busybox:1", DIGEST, AMD64), "pkg:docker/busybox@1?platform=linux%2Famd64"),
+        (Image("127.0.0.1:5000/library/busybox", DIGEST), "pkg:docker/127.0.0.1%3A5000/library/busybox@latest"),
+        (Image(f"ghcr.io/a/b@{DIGEST}", DIGEST), f"pkg:docker/ghcr.io/a/b?digest={DIGEST}"),
+        (Image("base:2", DIGEST, AMD64, local=True), "pkg:oci/base@2?platform=linux%2Famd64"),
+    ],
+)
+def test_images_have_package_urls(found, url):
+    assert image_url(found) == url
+
+
+@pytest.mark.row("E103", "E105")
+def test_materials_are_named_with_their_digests():
+    found = predicate(
+        captured(
+            images=(Image("busybox:1", DIGEST, AMD64),),
+            git=(("https://x/y.git", "c" * 40),),
+            files=(("https://x/f", DIGEST),),
+        ),
+        RUN,
+    )
+    materials = found["buildDefinition"]["resolvedDependencies"]
+    assert [one["digest"] for one in materials] == [{"sha256": "ab" * 32}, {"sha1": "c" * 40}, {"sha256": "ab" * 32}]
+    metadata = found["runDetails"]["metadata"]
+    assert metadata["startedOn"] == "2023-11-14T22:13:20.123456789Z"
+    assert metadata["buildkit_completeness"] == {"request": True, "resolvedDependencies": True}
+    assert metadata["buildkit_hermetic"] is True
+
+
+@pytest.mark.row("E110")
+def test_a_directory_of_the_client_leaves_the_materials_incomplete():
+    metadata = predicate(captured(locals=("context",)), RUN)["runDetails"]["metadata"]
+    assert metadata["buildkit_completeness"]["resolvedDependencies"] is False
+    assert "buildkit_hermetic" not in metadata
+
+
+@pytest.mark.row("E106")
+def test_the_minimum_hides_arguments_labels_secrets_and_agents():
+    args = {"build-arg:TOKEN": "x", "label:a": "b", "target": "t"}
+    whole = captured(args=args, secrets=(Lent("s"),), agents=(Lent("default", True),))
+    least, most = predicate(whole, RUN, mode="min"), predicate(whole, RUN)
+    request = most["buildDefinition"]["externalParameters"]["request"]
+    assert request["args"] == args and request["ssh"] == [{"id": "default", "optional": True}]
+    request = least["buildDefinition"]["externalParameters"]["request"]
+    assert request == {"frontend": "dockerfile.v0", "args": {"target": "t"}, "compatibilityVersion": 30}
+    assert least["runDetails"]["metadata"]["buildkit_completeness"]["request"] is False
+    assert "buildConfig" not in least["buildDefinition"]["internalParameters"]
+
+
+@pytest.mark.row("E107")
+def test_options_of_the_host_and_passwords_are_left_out():
+    args = {"platform": "x", "attest:sbom": "", "cache-imports": "[]", "context": "https://me:pw@h/x.git", "a": "b"}
+    assert filter_args(args) == {"context": "https://xxxxx:xxxxx@h/x.git", "a": "b"}
+    assert redact("https://token@h/x") == "https://xxxxx@h/x"
+    assert redact("https://h/x@y") == "https://h/x@y"
+
+
+@pytest.mark.row("E103")
+def test_a_git_context_is_the_source_of_the_configuration():
+    url = "https://github.com/a/b.git"
+    args = {"context": f"{url}#main:sub", "filename": "Dockerfile", "vcs:revision": "r"}
+    found = predicate(captured(args=args, git=((f"{url}#main", "c" * 40),)), RUN)
+    source = found["buildDefinition"]["externalParameters"]["configSource"]
+    assert source == {"uri": f"{url}#main:sub", "digest": {"sha1": "c" * 40}, "path": "Dockerfile"}
+    assert found["runDetails"]["metadata"]["buildkit_metadata"]["vcs"] == {"revision": "r"}
+
+
+@pytest.mark.row("E108")
+def test_steps_are_numbered_from_their_inputs_up():
+    state = image("busybox:1").file(mkfile("/a", b"x")).run("true").root
+    found = predicate(Capture(definition=state.marshal()), RUN)
+    config = found["buildDefinition"]["internalParameters"]["buildConfig"]
+    kinds = [next(iter(step["op"]["Op"]), "") for step in config["llbDefinition"]]
+    assert kinds == ["source", "file", "exec", ""]
+    assert [step.get("inputs") for step in config["llbDefinition"]] == [None, ["step0:0"], ["step1:0"], ["step2:0"]]
+    assert sorted(config["digestMapping"].values()) == ["step0", "step1", "step2", "step3"]
+    assert json.dumps(found)
+
+
+def test_pins_of_a_build_are_the_digests_of_its_images():
+    definition = image("busybox:1").run("true", network="none").root.marshal()
+    from buildkit.core.digest import sha256
+
+    vertex = sha256(definition.ops[0])
+    facts = {"kind": "source", "identifier": "docker-image://docker.io/library/busybox:1", "pin": DIGEST}
+    context = StepRecord("sha256:1", "", "executed", facts={"kind": "source", "identifier": "local://context"})
+    found = capture(definition, [StepRecord(vertex, "", "executed", facts=facts), context], "", {})
+    assert [(one.digest, one.platform.os) for one in found.images] == [(DIGEST, "linux")]
+    assert found.locals == ("context",) and not found.network
+
+
+@pytest.mark.row("E105")
+def test_git_sources_are_named_by_remote_and_ref():
+    from buildkit.llb import git
+
+    definition = git("https://github.com/a/b.git", "main").marshal()
+    assert [url for url, _ in capture(definition, [], "", {}).git] == ["https://github.com/a/b.git#main"]
+
+
+def test_an_empty_result_has_no_steps():
+    found = predicate(Capture(definition=scratch().marshal()), RUN)
+    assert found["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"] == []
