@@ -59,6 +59,7 @@ def test_help_is_not_a_failure(arguments, capsys):
         (["du", "x"], "du takes no words: x"),
         (["build", "a", "b"], "one PATH is built at a time: a b"),
         (["build", "-t", "x"], "--tag needs the path of what to build"),
+        (["build", "--iidfile", "id", "-o", "out", "."], "--iidfile needs an image"),
         (["build", "nowhere"], "build context nowhere does not exist"),
         (["build", "--progress", "loud", "."], "invalid progress mode loud"),
     ],
@@ -246,7 +247,7 @@ def test_llb_comes_from_standard_input(client, monkeypatch, capsys):
 
 def test_quiet_prints_only_the_digest(client, capsys):
     client.response = SolveResponse({"containerimage.digest": "sha256:x"})
-    assert main(["build", "-q", "--iidfile", "id", "."]) == 0
+    assert main(["build", "-q", "-t", "x", "--iidfile", "id", "."]) == 0
     told = capsys.readouterr()
     assert (told.out, told.err) == ("sha256:x\n", "")
 

@@ -1,4 +1,5 @@
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -6,7 +7,7 @@ import textwrap
 import pytest
 
 from buildkit.core.db import Database
-from buildkit.core.errors import Exhausted
+from buildkit.core.errors import Exhausted, FailedPrecondition
 
 
 def opened(path):
@@ -40,6 +41,37 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path):
     path.write_bytes(b"not a database at all" * 100)
     assert opened(path).execute("SELECT * FROM t") == []
     assert (tmp_path / "d.bak").read_bytes().startswith(b"not a database")
+
+
+def test_a_database_that_cannot_be_opened_now_is_told_and_not_set_aside(tmp_path):
+    path = tmp_path / "d"
+    opened(path).execute("INSERT INTO t VALUES ('a', 1)")
+    path.rename(tmp_path / "kept")
+    path.mkdir()
+    with pytest.raises(FailedPrecondition, match=f"^database {path}: unable to open database file$"):
+        Database(path)
+    assert path.is_dir() and not (tmp_path / "d.bak").exists()
+
+
+@pytest.mark.parametrize("damage", [sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE])
+def test_only_a_damaged_database_is_set_aside(tmp_path, monkeypatch, damage):
+    path = tmp_path / "d"
+    opened(path).close()
+    broken = sqlite3.OperationalError("told")
+    broken.sqlite_errorcode = damage
+    opening, failing = Database._open, [broken]
+
+    def open_once(self):
+        if failing:
+            raise failing.pop()
+        return opening(self)
+
+    monkeypatch.setattr(Database, "_open", open_once)
+    try:
+        Database(path)
+    except (Exhausted, FailedPrecondition) as error:
+        assert str(error) == f"database {path}: told"
+    assert (tmp_path / "d.bak").exists() == (damage == sqlite3.SQLITE_CORRUPT)
 
 
 def test_a_killed_writer_leaves_a_whole_database(tmp_path):

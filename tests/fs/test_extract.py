@@ -38,15 +38,25 @@ def test_an_absolute_name_is_taken_relative_to_the_root(tmp_path: Path) -> None:
     assert unpack(tar_of(("/etc/passwd", b"x")), tmp_path / "root") == {"etc": "d", "etc/passwd": "x"}
 
 
-def test_a_link_out_of_the_root_followed_by_a_file_below_it_stays_inside(tmp_path: Path, outside: Path) -> None:
-    content = tar_of(("evil", f"-> {outside}"), ("evil/secret", b"overwritten"))
-    with pytest.raises(BuildkitError):
+@pytest.mark.parametrize("climb", ["", "..", "../../../../../.."])
+def test_a_link_out_of_the_root_followed_by_a_file_below_it_stays_inside(
+    tmp_path: Path, outside: Path, climb: str
+) -> None:
+    content = tar_of(("evil", f"-> {climb}{outside}"), ("evil/secret", b"overwritten"))
+    found = unpack(content, tmp_path / "root")
+    assert found[f"{outside}/secret".lstrip("/")] == "overwritten"
+    assert (outside / "secret").read_text() == "secret"
+
+
+def test_a_directory_that_a_link_points_to_is_made_when_something_comes_below_it(tmp_path: Path) -> None:
+    content = tar_of(("var/", b""), ("var/run", "-> ../run"), ("var/run/lock/pid", b"1"))
+    assert unpack(content, tmp_path / "root")["run/lock/pid"] == "1"
+
+
+def test_a_loop_of_links_above_a_file_is_refused(tmp_path: Path) -> None:
+    content = tar_of(("a", "-> b"), ("b", "-> a"), ("a/f", b"x"))
+    with pytest.raises(Corrupt, match="a/f: cannot unpack"):
         unpack(content, tmp_path / "root")
-    assert (outside / "secret").read_text() == "secret"
-    climbing = tar_of(("evil", "-> ../outside"), ("evil/secret", b"overwritten"))
-    with pytest.raises(BuildkitError):
-        unpack(climbing, tmp_path / "root2")
-    assert (outside / "secret").read_text() == "secret"
 
 
 def test_a_link_inside_the_root_is_followed_on_the_way(tmp_path: Path) -> None:
@@ -56,8 +66,8 @@ def test_a_link_inside_the_root_is_followed_on_the_way(tmp_path: Path) -> None:
 
 def test_a_directory_swapped_for_a_link_in_the_archive_is_not_written_through(tmp_path: Path, outside: Path) -> None:
     content = tar_of(("d/", b""), ("d/a", b"1"), ("d", f"-> {outside}"), ("d/secret", b"2"))
-    with pytest.raises(BuildkitError):
-        unpack(content, tmp_path / "root")
+    found = unpack(content, tmp_path / "root")
+    assert found[f"{outside}/secret".lstrip("/")] == "2"
     assert listing(outside) == {"secret": "secret"}
 
 

@@ -111,3 +111,9 @@ def test_any_document_is_read_or_refused_as_corrupt(document):
             parse(json.dumps(document).encode())
         except Corrupt:
             pass
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 63, 1 << 200, True, "5", None])
+def test_a_size_that_is_none_is_refused_by_name(size):
+    with pytest.raises(Corrupt, match="has an invalid size"):
+        spec.parse_descriptor({"digest": sha256(b"x"), "size": size})

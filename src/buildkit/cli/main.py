@@ -37,6 +37,7 @@ def command() -> None:
     import gc
 
     gc.set_threshold(100_000, 20, 20)
+    _open_closed()
     status = main()
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
@@ -48,6 +49,17 @@ def command() -> None:
     except OSError:
         status = status or FAILED
     os._exit(status)
+
+
+def _open_closed() -> None:
+    """Standard streams that the caller closed lead nowhere, lest files that we open take their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 _MODULES = {"du": "du", "prune": "prune", "prune-histories": "histories", "dial-stdio": "dialstdio"}

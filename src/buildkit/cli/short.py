@@ -122,6 +122,8 @@ def short_outputs(parsed: Parsed) -> list[OutputOptions]:
         outputs.append(OutputOptions("image"))
     if push and not any(one.type == "image" for one in outputs):
         outputs.append(OutputOptions("image"))
+    if parsed.given("iidfile") and not any(one.type in _NAMED_TYPES for one in outputs):
+        raise BadUsage("--iidfile needs an image: give -t NAME, or -o type=oci,dest=FILE")
     extra = dict(_annotation(text) for text in parsed.all("annotation"))
     return [_with_extras(one, names, push, extra) for one in outputs]
 

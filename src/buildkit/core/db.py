@@ -14,25 +14,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from buildkit.core.errors import Corrupt, Exhausted
+from buildkit.core.errors import Corrupt, Exhausted, FailedPrecondition
 
 _RESERVED = 1 << 20
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class Database:
     """A connection that several layers share; each creates its own tables with `ensure`."""
 
     def __init__(self, path: Path | str) -> None:
-        """Open or create. A file that is not a database is set aside as ``<path>.bak`` and a new one made."""
+        """Open or create. A file that is not a database is set aside as ``<path>.bak`` and a new one made.
+
+        Raises `FailedPrecondition` or `Exhausted` when it can not be opened now; nothing is set aside then.
+        """
         self.path = str(path)
         self._lock = threading.RLock()
         self._depth = 0
         self._reserve = Path(self.path + ".reserve")
         try:
             self._connection = self._open()
-        except sqlite3.DatabaseError:
-            if self.path == ":memory:":
-                raise
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                kind = Exhausted if _is_full(error) else FailedPrecondition
+                raise kind(f"database {self.path}: {error}") from error
             for suffix in ("", "-wal", "-shm"):
                 old = Path(self.path + suffix)
                 if old.exists():

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from buildkit.core.errors import Corrupt, Exhausted, PermissionDenied, Unsupported
 from buildkit.fs.removal import remove
 from buildkit.fs.tarread import Member, Readable, TarReader
-from buildkit.fs.tree import open_in_root
+from buildkit.fs.tree import open_in_root, resolve_parts
 from buildkit.fs.wildcard import clean
 
 Whiteouts: TypeAlias = Literal["apply", "overlay", "none"]
@@ -127,28 +127,31 @@ class _Unpacking:
         try:
             fd = open_in_root(self._root_fd, directory, _DIRECTORY)
         except FileNotFoundError:
-            fd = self._make_parents(directory)
+            fd = self._make_parents(resolve_parts(self._root_fd, directory))
         os.close(self._parent[1])
         self._parent = (directory, fd)
         return fd
 
-    def _make_parents(self, directory: str) -> int:
+    def _make_parents(self, parts: list[str]) -> int:
+        """The directory that ``parts`` lead to without links, which may have pointed at what is not there yet."""
         fd = os.dup(self._root_fd)
         done = ""
-        for name in directory.split("/"):
-            path = f"{done}/{name}".lstrip("/")
+        for name in parts:
+            done = f"{done}/{name}" if done else name
             try:
-                child = open_in_root(self._root_fd, path, _DIRECTORY)
-            except FileNotFoundError:
-                try:
-                    os.mkdir(name, 0o755, dir_fd=fd)
-                    child = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-                    self._dress_parent(child, path)
-                finally:
-                    os.close(fd)
-            else:
+                child = self._enter(name, fd, done)
+            finally:
                 os.close(fd)
-            fd, done = child, path
+            fd = child
+        return fd
+
+    def _enter(self, name: str, dir_fd: int, path: str) -> int:
+        try:
+            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+        except FileNotFoundError:
+            os.mkdir(name, 0o755, dir_fd=dir_fd)
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+        self._dress_parent(fd, path)
         return fd
 
     def _dress_parent(self, fd: int, path: str) -> None:

@@ -28,7 +28,7 @@ from buildkit.oci.hosts import Endpoint, HostConfig, endpoints
 from buildkit.oci.names import Reference
 from buildkit.oci.spec import Descriptor
 from buildkit.oci.tokens import Keyring, TokenStore
-from buildkit.oci.transport import Request, Response, Sink, Transport, Unreachable, same_origin
+from buildkit.oci.transport import Request, Response, Sink, Transport, Unreachable, printable, same_origin
 
 T = TypeVar("T")
 
@@ -420,8 +420,8 @@ async def _server_message(response: Response) -> str:
     """The reason that a registry gives in its body, ``code: message`` for each error."""
     try:
         raw = json.loads(await response.read(_ERROR_LIMIT))
-        return "; ".join(f"{str(e['code']).lower()}: {e['message']}" for e in raw["errors"])[:1000]
-    except (ValueError, KeyError, TypeError, BuildkitError):
+        return printable("; ".join(f"{str(e['code']).lower()}: {e['message']}" for e in raw["errors"]))
+    except (ValueError, RecursionError, KeyError, TypeError, BuildkitError):
         return ""
 
 

@@ -38,6 +38,7 @@ IN_TOTO = "application/vnd.in-toto+json"
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+_MOST_BYTES = (1 << 63) - 1
 MANIFEST_SIZE_LIMIT = 8 << 20
 """Bytes; a larger manifest, index or config is refused unread."""
 
@@ -244,7 +245,7 @@ def parse_descriptor(raw: Json) -> Descriptor:
     if not isinstance(raw, dict):
         raise Corrupt("descriptor is not a JSON object")
     size = raw.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MOST_BYTES:
         raise Corrupt(f"descriptor of {raw.get('digest')} has an invalid size {size!r}")
     platform = raw.get("platform")
     return Descriptor(

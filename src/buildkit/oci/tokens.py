@@ -194,7 +194,7 @@ async def _read_token(response: Response, method: str) -> Token:
         raw = json.loads(await response.read(_ANSWER_LIMIT))
         text = raw.get("access_token") or raw.get("token") or ""
         seconds = int(raw.get("expires_in") or DEFAULT_SECONDS)
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, OverflowError, RecursionError, AttributeError, TypeError) as error:
         raise Unavailable("unable to decode token response") from error
     if not isinstance(text, str) or not text.isascii() or not text or any(c in text for c in "\r\n"):
         raise Unavailable("authorization server did not include a token in the response")

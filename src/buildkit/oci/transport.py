@@ -35,6 +35,10 @@ IDLE_KEPT = 4
 IDLE_SECONDS = 90.0
 REDIRECT_LIMIT = 10
 THREADS = 32
+_MOST_DIGITS = 18
+"""Of a length that is sane."""
+_MOST_SAID = 1000
+"""Characters that are shown of what a server says."""
 
 
 class Unreachable(Unavailable):
@@ -99,7 +103,7 @@ class Response:
     def length(self) -> int | None:
         """``Content-Length``, if it is given and sane."""
         text = self.header("Content-Length")
-        return int(text) if text.isdecimal() else None
+        return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
     async def read(self, limit: int) -> bytes:
         """The body; raises `Corrupt` when it is longer than ``limit`` bytes, `Unreachable` when it breaks off."""
@@ -465,4 +469,9 @@ def _reason(error: Exception) -> str:
         return "i/o timeout"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    return str(error) or type(error).__name__
+    return printable(str(error)) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """What a server says, on one line that steers no terminal, cut short."""
+    return "".join(char if char.isprintable() else " " for char in text[:_MOST_SAID]).strip()

@@ -1,0 +1,49 @@
+"""What a registry or token server may say to break, to confuse or to steer the terminal of those who ask it."""
+
+from __future__ import annotations
+
+import pytest
+
+from buildkit.core.errors import Unavailable
+from buildkit.oci.registry import status_error
+from buildkit.oci.tokens import _read_token
+from buildkit.oci.transport import Response
+
+
+class Said:
+    """The answer of a server as the transport gives it."""
+
+    url, reason = "http://host/v2/", "OK"
+
+    def __init__(self, status: int, body: bytes, length: str = "") -> None:
+        self.status = status
+        self._body = body
+        self._length = length
+
+    def header(self, name: str) -> str:
+        return self._length if name == "Content-Length" else ""
+
+    async def read(self, limit: int) -> bytes:
+        return self._body
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"token": "x", "expires_in": 1e400}', b"\xff", b"[]", b"{}"])
+async def test_a_token_that_cannot_be_read_is_the_servers_fault(body: bytes) -> None:
+    with pytest.raises(Unavailable):
+        await _read_token(Said(200, body), "GET")  # type: ignore[arg-type]
+
+
+async def test_a_refusal_cannot_write_lines_or_colours_of_its_own() -> None:
+    body = b'{"errors": [{"code": "DENIED", "message": "no\\u001b[31m\\nerror: done\\u0007"}]}'
+    error = await status_error(Said(403, body), "GET")  # type: ignore[arg-type]
+    assert error.message.endswith("403 OK: denied: no [31m error: done")
+
+
+async def test_a_refusal_nested_without_end_says_nothing() -> None:
+    error = await status_error(Said(403, b"[" * 60_000), "GET")  # type: ignore[arg-type]
+    assert error.message.endswith("403 OK")
+
+
+@pytest.mark.parametrize(("text", "length"), [("12", 12), ("9" * 5000, None), ("-5", None), ("", None)])
+def test_a_length_that_no_body_has_is_taken_as_none(text: str, length: int | None) -> None:
+    assert Response.length.fget(Said(200, b"", text)) == length  # type: ignore[attr-defined]
