@@ -47,6 +47,8 @@ _CLASSES: dict[int, type[BuildkitError]] = {
 } | {DEADLINE_EXCEEDED: errors.Unavailable, ABORTED: errors.FailedPrecondition, OUT_OF_RANGE: errors.InvalidInput}
 
 _PREFIX = "github.com/moby/buildkit/"
+_PROTOBUF_JSON = ("errdefs.Solve",)
+"""Details that are written by protobuf's rules; the others are Go's own JSON, which escapes what HTML knows."""
 
 
 def name_of(code: int) -> str:
@@ -78,23 +80,23 @@ def to_status(error: BaseException) -> Status:
     status = Status(code=code_of(error), message=message)
     details: list[tuple[str, dict[str, Any]]] = []
     if isinstance(error, BuildkitError):
-        details += [_detail_to_json(detail) for detail in error.details]
+        details += [_detail_to_json(detail) for detail in reversed(error.details)]
     if isinstance(error, errors.ExitError):
-        details.insert(0, ("gatewayapi.ExitMessage", {"Code": error.code}))
+        details.append(("gatewayapi.ExitMessage", {"Code": error.code}))
     for kind, content in details:
-        packed = json.dumps(content, separators=(",", ":")).encode()
-        status.details.add(type_url=f"{_PREFIX}{kind}+json", value=packed)
+        status.details.add(type_url=f"{_PREFIX}{kind}+json", value=_encode(content, plain=kind in _PROTOBUF_JSON))
     return status
 
 
 def unpack(packed: bytes) -> BuildkitError:
     """The error of a serialized ``google.rpc.Status``; raises ValueError for one that is broken."""
+    from google.protobuf.json_format import ParseError
     from google.protobuf.message import DecodeError
     from google.rpc.status_pb2 import Status
 
     try:
         return from_status(Status.FromString(packed))
-    except (DecodeError, TypeError, AttributeError, KeyError, RecursionError, OverflowError) as error:
+    except (DecodeError, ParseError, TypeError, AttributeError, KeyError, RecursionError, OverflowError) as error:
         raise ValueError(f"malformed status: {error}") from error
 
 
@@ -102,7 +104,7 @@ def from_status(status: Status) -> BuildkitError:
     """The error that a peer sent."""
     details: list[Detail] = []
     exit_code: int | None = None
-    for packed in status.details:
+    for packed in reversed(status.details):
         kind = packed.type_url.removeprefix(_PREFIX).removesuffix("+json")
         if not packed.type_url.endswith("+json"):
             continue
@@ -118,6 +120,37 @@ def from_status(status: Status) -> BuildkitError:
         oom = status.code == RESOURCE_EXHAUSTED
         return errors.ExitError(status.message, code=exit_code, oom=oom, details=tuple(details))
     return _CLASSES.get(status.code, BuildkitError)(status.message, details=tuple(details))
+
+
+def _encode(content: dict[str, Any], *, plain: bool) -> bytes:
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    if not plain:
+        for mark in "<>&\u2028\u2029":
+            text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text.encode("utf-8", "replace")
+
+
+def _sorted_maps(content: Any, message: Any) -> Any:
+    """The JSON form of a message with the keys of its maps in order, as Go writes them."""
+    if not isinstance(content, dict):
+        return content
+    out: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.name not in content:
+            continue
+        value, inner = content[field.name], getattr(message, field.name)
+        if field.message_type is None:
+            out[field.name] = value
+        elif field.message_type.GetOptions().map_entry:
+            whole = field.message_type.fields_by_name["value"].message_type is not None
+            out[field.name] = {
+                key: _sorted_maps(value[key], inner[key]) if whole else value[key] for key in sorted(value)
+            }
+        elif isinstance(value, list):
+            out[field.name] = [_sorted_maps(one, part) for one, part in zip(value, inner, strict=True)]
+        else:
+            out[field.name] = _sorted_maps(value, inner)
+    return out
 
 
 def error_of(code: int, message: str) -> BuildkitError:
@@ -143,16 +176,16 @@ def _detail_to_json(detail: Detail) -> tuple[str, dict[str, Any]]:
             where: dict[str, Any] = {
                 "filename": detail.filename,
                 "data": base64.b64encode(detail.content).decode(),
-                "language": detail.language,
             }
             if detail.definition:
                 from google.protobuf.json_format import MessageToDict
 
                 from buildkit.api.ops_pb2 import Definition
 
-                where["definition"] = MessageToDict(
-                    Definition.FromString(detail.definition), preserving_proto_field_name=True
-                )
+                definition = Definition.FromString(detail.definition)
+                plain = MessageToDict(definition, preserving_proto_field_name=True)
+                where["definition"] = _sorted_maps(plain, definition)
+            where = _present(where | {"language": detail.language})
             ranges = [
                 {"start": _position(r.start_line, r.start_character), "end": _position(r.end_line, r.end_character)}
                 for r in detail.ranges
@@ -169,11 +202,11 @@ def _detail_to_json(detail: Detail) -> tuple[str, dict[str, Any]]:
 
             from buildkit.api.ops_pb2 import Op
 
-            op = MessageToDict(Op.FromString(detail.op), preserving_proto_field_name=True)
-            content = {"inputIDs": list(detail.input_ids), "mountIDs": list(detail.mount_ids), "op": op}
+            op = MessageToDict(Op.FromString(detail.op))
+            content: dict[str, Any] = {"inputIDs": list(detail.input_ids), "mountIDs": list(detail.mount_ids), "op": op}
             if detail.file_action is not None:
-                content["file"] = _present({"index": detail.file_action})
-            return "errdefs.Solve", _present(content)
+                content["file"] = {"index": str(detail.file_action)} if detail.file_action else {}
+            return "errdefs.Solve", {key: value for key, value in content.items() if value or key == "file"}
 
 
 def _detail_from_json(kind: str, content: dict[str, Any]) -> Detail | None:
@@ -185,14 +218,34 @@ def _detail_from_json(kind: str, content: dict[str, Any]) -> Detail | None:
                 for r in content.get("ranges") or []
             )
             text = base64.b64decode(where.get("data") or "")
-            return errors.SourceDetail(where.get("filename", ""), text, where.get("language", ""), ranges)
+            definition = _definition_of(where.get("definition") or {})
+            return errors.SourceDetail(where.get("filename", ""), text, where.get("language", ""), ranges, definition)
         case "errdefs.Vertex":
             return errors.VertexDetail(str(content.get("digest", "")))
         case "errdefs.Frontend":
             return errors.FrontendDetail(str(content.get("name", "")), str(content.get("source", "")))
         case "errdefs.Subrequest":
             return errors.SubrequestDetail(str(content.get("name", "")))
+        case "errdefs.Solve":
+            from google.protobuf.json_format import ParseDict
+
+            from buildkit.api.ops_pb2 import Op
+
+            op = ParseDict(content.get("op") or {}, Op(), ignore_unknown_fields=True).SerializeToString()
+            action = int((content["file"] or {}).get("index", 0)) if "file" in content else None
+            inputs, mounts = (tuple(map(str, content.get(key) or ())) for key in ("inputIDs", "mountIDs"))
+            return errors.SolveDetail(inputs, mounts, op, action)
     return None
+
+
+def _definition_of(content: dict[str, Any]) -> bytes:
+    if not content:
+        return b""
+    from google.protobuf.json_format import ParseDict
+
+    from buildkit.api.ops_pb2 import Definition
+
+    return ParseDict(content, Definition(), ignore_unknown_fields=True).SerializeToString(deterministic=True)
 
 
 def _position(line: int, character: int) -> dict[str, int]:
