@@ -144,7 +144,7 @@ def _run_build(parsed: Parsed) -> None:
     from buildkit.cli.build import read_options
 
     options = read_options(parsed)
-    if not parsed.given("addr") and "BUILDKIT_HOST" not in os.environ:
+    if not parsed.given("tlsdir", "tlscacert", "tlscert", "tlskey"):
         _import_loop()
     from buildkit.cli.run import run
 
@@ -152,7 +152,7 @@ def _run_build(parsed: Parsed) -> None:
 
 
 def _import_loop() -> None:
-    """Import the event loop without what it would need for TLS: registries are spoken to in threads."""
+    """Import the event loop without what it would need for TLS: only daemons are spoken to with that on the loop."""
     from buildkit.core.lean import lean_imports
 
     with lean_imports(absent=("ssl",), later=("inspect", "ipaddress", "linecache", "locale", "traceback")):
