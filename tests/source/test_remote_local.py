@@ -72,3 +72,28 @@ async def test_other_clients_and_other_hints_have_copies_of_their_own(tmp_path):
         for key, hint in (("a", ""), ("b", ""), ("a", "hint")):
             _, notes = await build(store, tmp_path, key=key, **{"local.sharedkeyhint": hint})
             assert notes["received"] > 5000
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o4755])
+async def test_digests_computed_on_the_way_are_those_of_the_files(tmp_path, mode):
+    from buildkit.fs.filehash import hash_file, stamp_of
+    from buildkit.fs.receive import Receiver
+    from buildkit.fs.send import Sender, SentTree
+    from buildkit.source.memory import Fresh
+
+    source, target = tmp_path / "source", tmp_path / "target"
+    for place in (source, target):
+        place.mkdir()
+    for name, size in (("small", 9), ("large", 700_000), ("empty", 0)):
+        (source / name).write_bytes(os.urandom(size))
+        (source / name).chmod(mode)
+    memory = Fresh(None)
+    trees = [SentTree(str(source), owner=(os.geteuid(), os.getegid()))]
+    with Sender(trees) as sender, Receiver(target, remember=memory.remember) as receiver:
+        while not receiver.done:
+            sender.take(receiver.feed(sender.produce()))
+    fd = os.open(target, os.O_RDONLY)
+    for name in ("small", "large"):
+        status = os.stat(name, dir_fd=fd)
+        assert memory[stamp_of(status)] == hash_file(name, fd, status, "")
+    os.close(fd)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Shared(Generic[T]):
@@ -65,6 +66,18 @@ async def outlast(task: asyncio.Future[Any]) -> asyncio.CancelledError | None:
         except asyncio.CancelledError as error:
             left = error
     return left
+
+
+async def finish_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """`asyncio.to_thread` that does not leave the thread behind: when cancelled, it waits for it first.
+
+    For threads that use what their caller closes.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    cancelled = await outlast(task)
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
 
 
 async def _drop(tasks: list[asyncio.Future[T]]) -> None:

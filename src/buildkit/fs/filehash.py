@@ -9,11 +9,14 @@ import os
 import stat
 import time
 from collections.abc import MutableMapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from buildkit.core.digest import Digest, hasher, sha256
 from buildkit.core.errors import FailedPrecondition
 from buildkit.fs.tree import read_xattrs
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 Stamp: TypeAlias = tuple[int, ...]
 """What makes a file the same one without reading it: device, inode, size, times in ns, mode, owner."""
@@ -51,10 +54,7 @@ def hash_file(
     mode = status.st_mode
     if not stat.S_ISREG(mode) or not status.st_size:
         return _sum(_header(status, link, owner), read_xattrs(name, dir_fd), ())
-    stamp = (
-        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
-        mode, *(owner or (status.st_uid, status.st_gid)),
-    )  # fmt: skip
+    stamp = stamp_of(status, owner)
     if memory is not None:
         known = memory.get(stamp)
         if known is not None:
@@ -67,6 +67,20 @@ def hash_file(
     if memory is not None and time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) > _SETTLED:
         memory[stamp] = digest
     return digest
+
+
+def stamp_of(status: os.stat_result, owner: tuple[int, int] | None = None) -> Stamp:
+    """The stamp of a regular file; ``owner`` stands for the real one."""
+    return (
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        status.st_mode, *(owner or (status.st_uid, status.st_gid)),
+    )  # fmt: skip
+
+
+def begin_file(permissions: int, uid: int, gid: int, size: int) -> _Hash:
+    """A hash to be fed the content of a regular file without extended attributes; its digest is `hash_file`'s."""
+    text = f"namemode{permissions}uid{uid}gid{gid}size{size}typeflag0linknameunamegnamedevmajor0devminor0"
+    return hasher(content=text.encode())
 
 
 def hash_directory_header(fd: int, status: os.stat_result, *, owner: tuple[int, int] | None = None) -> Digest:

@@ -12,13 +12,19 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from buildkit.core.digest import Digest
 from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, replace
 from buildkit.fs import packets
+from buildkit.fs.filehash import begin_file
 from buildkit.fs.packets import Stat
 from buildkit.fs.removal import remove
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,6 +51,7 @@ class _File:
     place: str
     fd: int = -1
     made: bool = False
+    hash: _Hash | None = None
 
 
 class Receiver:
@@ -61,13 +68,14 @@ class Receiver:
         mirror: bool = True,
         compare: bool = True,
         owner: tuple[int, int] | None = None,
-        keep: Callable[[str], bool] | None = None,
+        remember: Callable[[os.stat_result, Digest], None] | None = None,
     ) -> None:
+        """``remember`` is told the digest (`buildkit.fs.filehash.hash_file`) of each file that is written."""
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._mirror = mirror
         self._compare = compare
         self._owner = owner
-        self._keep = keep
+        self._remember = remember
         self._self = (os.geteuid(), os.getegid())
         self._count = 0
         self._announced = False
@@ -189,17 +197,15 @@ class Receiver:
         if not self._mirror or not directory.found:
             return
         prefix = directory.path and directory.path + "/"
-        strangers = [name for name in directory.found if self._keep is None or not self._keep(prefix + name)]
-        if strangers:
-            self._touch(prefix)
-            fd = os.open(directory.path or ".", _OPEN_DIRECTORY, dir_fd=self._root)
-            try:
-                for name in strangers:
-                    remove(name, fd)
-            except OSError as error:
-                raise FailedPrecondition(f"cannot remove {prefix}{name}: {error.strerror or error}") from error
-            finally:
-                os.close(fd)
+        self._touch(prefix)
+        fd = os.open(directory.path or ".", _OPEN_DIRECTORY, dir_fd=self._root)
+        try:
+            for name in directory.found:
+                remove(name, fd)
+        except OSError as error:
+            raise FailedPrecondition(f"cannot remove {prefix}{name}: {error.strerror or error}") from error
+        finally:
+            os.close(fd)
 
     # -- single entries --
 
@@ -323,6 +329,8 @@ class Receiver:
                     oldest = self._open.pop(next(iter(self._open)))
                     os.close(oldest.fd)
                     oldest.fd = -1
+            if file.hash is not None:
+                file.hash.update(content)
             written = os.write(file.fd, content)
             while written < len(content):
                 written += os.write(file.fd, memoryview(content)[written:])
@@ -331,6 +339,9 @@ class Receiver:
 
     def _create(self, file: _File) -> None:
         file.fd = os.open(file.place, _APPEND if file.made else _CREATE, 0o600, dir_fd=self._root)
+        found = file.stat
+        if self._remember is not None and not file.made and found.size and not found.xattrs:
+            file.hash = begin_file(found.permissions, found.uid, found.gid, found.size)
         file.made = True
 
     def _complete(self, file: _File) -> None:
@@ -343,6 +354,10 @@ class Receiver:
             if found.permissions != 0o600:
                 os.fchmod(fd, found.permissions)
             os.utime(fd, ns=(found.mtime, found.mtime))
+            if self._remember is not None and file.hash is not None:
+                status = os.fstat(fd)
+                if status.st_size == found.size:
+                    self._remember(status, f"sha256:{file.hash.hexdigest()}")
         finally:
             os.close(fd)
             file.fd = -1

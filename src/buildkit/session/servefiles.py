@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
+from buildkit.core.aio import finish_in_thread
 from buildkit.core.errors import FailedPrecondition, NotFound, Unsupported
 from buildkit.rpc.server import Method, ServerCall
 from buildkit.rpc.tunnel import unwrap
@@ -60,7 +60,7 @@ def file_send(outputs: Outputs) -> dict[str, Method]:
             what = "requires a BuildKit daemon with multi-platform local export support"
             raise FailedPrecondition(f"local exporter mode=delete {what}")
         owner = (os.geteuid(), os.getegid())
-        receiver = await asyncio.to_thread(lambda: Receiver(directory, mirror=delete, compare=False, owner=owner))
+        receiver = await finish_in_thread(lambda: Receiver(directory, mirror=delete, compare=False, owner=owner))
         with receiver:
             await receive_tree(call, receiver, _unseen)
 
@@ -82,7 +82,7 @@ async def _take_file(call: ServerCall, outputs: Outputs, exporter: str) -> None:
                     view = view[out.write(view) :]
 
         while messages := await call.receive_all():
-            await asyncio.to_thread(write, messages)
+            await finish_in_thread(write, messages)
 
 
 def _unseen(size: int) -> None:

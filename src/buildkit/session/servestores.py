@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import BinaryIO
 
+from buildkit.core.aio import finish_in_thread
 from buildkit.core.digest import parse_digest
 from buildkit.core.errors import InvalidInput, NotFound
 from buildkit.rpc.server import Method, ServerCall
@@ -40,9 +40,9 @@ def content(stores: Stores) -> dict[str, Method]:
         left = min(request.size, size - start) if request.size > 0 else size - start
         source = await stores.open(store, digest)
         try:
-            await asyncio.to_thread(_skip, source, start)
+            await finish_in_thread(_skip, source, start)
             offset = 0
-            while left and (block := await asyncio.to_thread(source.read, min(left, _PIECE))):
+            while left and (block := await finish_in_thread(source.read, min(left, _PIECE))):
                 await call.send(ReadContentResponse(offset=offset, data=block).SerializeToString())
                 offset += len(block)
                 left -= len(block)
@@ -59,7 +59,7 @@ def upload(uploads: Uploads) -> dict[str, Method]:
         id = headers.first(call.metadata, headers.URL_PATH).rpartition("/")[2]
         source = await uploads.open(id)
         try:
-            while block := await asyncio.to_thread(source.read, _PIECE):
+            while block := await finish_in_thread(source.read, _PIECE):
                 await call.send(wrap(block))
         finally:
             source.close()

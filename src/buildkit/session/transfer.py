@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from buildkit.core.aio import finish_in_thread
 from buildkit.core.errors import BuildkitError, Unavailable
 from buildkit.fs.packets import encode_error
 from buildkit.rpc.call import Call
@@ -22,7 +23,7 @@ async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
         if not messages:
             raise Unavailable("the transfer ended early")
         try:
-            answers = await asyncio.to_thread(receiver.feed, messages)
+            answers = await finish_in_thread(receiver.feed, messages)
         except BuildkitError as error:
             call.send_all([encode_error(str(error))])
             raise
@@ -53,7 +54,7 @@ async def send_tree(call: Call, sender: Sender, seen: Seen) -> None:
             raise failure[0]
         asked.clear()
         try:
-            packets = await asyncio.to_thread(sender.produce)
+            packets = await finish_in_thread(sender.produce)
         except (BuildkitError, OSError) as error:
             call.send_all([encode_error(str(error))])
             raise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from buildkit.core.aio import finish_in_thread
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
 from buildkit.core.platform import Platform
@@ -18,6 +18,7 @@ from buildkit.fs.filehash import Memory
 from buildkit.oci import spec
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Fetch, Patterns, Session
+from buildkit.source.memory import Fresh
 from buildkit.source.source import Asking
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
@@ -141,14 +142,15 @@ class Local:
         patterns = Patterns(wanted.include or (), wanted.exclude or (), wanted.follow or ())
         store = self._locals.store
         async with store.kept_tree(key, lease, description=description, record_type=RECORD_TYPE) as kept:
-            receiver = await asyncio.to_thread(Receiver, kept.path, compare=wanted.compare)
+            memory = Fresh(self._locals.memory)
+            receiver = await finish_in_thread(Receiver, kept.path, compare=wanted.compare, remember=memory.remember)
             try:
                 with _Counter(f"transferring {wanted.name}:", step.progress) as seen:
                     await fetch(patterns, receiver, seen)
             finally:
-                await asyncio.to_thread(receiver.close)
+                await finish_in_thread(receiver.close)
             step.note(local=wanted.name, received=receiver.received, changed=receiver.changed)
-            return kept.lend(changed=receiver.changed, memory=self._locals.memory)
+            return kept.lend(changed=receiver.changed, memory=memory)
 
     def _view(self, path: Path, step: Asking, lease: Lease) -> Ref:
         wanted = self._wanted

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, MutableMapping
 
 from buildkit.core.db import Database
 from buildkit.core.digest import Digest
-from buildkit.fs.filehash import Stamp
+from buildkit.fs.filehash import Stamp, stamp_of
 
 SMALLEST = 64 << 10
 """Bytes; reading a smaller file costs less than looking it up."""
@@ -51,6 +52,38 @@ class FileMemory(MutableMapping[Stamp, Digest]):
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM file_digests")[0][0])
+
+
+class Fresh(MutableMapping[Stamp, Digest]):
+    """Digests that were computed while files were written, before another memory."""
+
+    def __init__(self, older: MutableMapping[Stamp, Digest] | None) -> None:
+        self._found: dict[Stamp, Digest] = {}
+        self._older: MutableMapping[Stamp, Digest] = older if older is not None else {}
+
+    def __getitem__(self, stamp: Stamp) -> Digest:
+        found = self._found.get(stamp)
+        return found if found is not None else self._older[stamp]
+
+    def __setitem__(self, stamp: Stamp, digest: Digest) -> None:
+        self._older[stamp] = digest
+
+    def remember(self, status: os.stat_result, digest: Digest) -> None:
+        """A file was written and nobody else writes it."""
+        stamp = stamp_of(status)
+        self._found[stamp] = digest
+        if status.st_size >= SMALLEST:
+            self._older[stamp] = digest
+
+    def __delitem__(self, stamp: Stamp) -> None:
+        self._found.pop(stamp, None)
+        self._older.pop(stamp, None)
+
+    def __iter__(self) -> Iterator[Stamp]:
+        yield from {**self._found, **self._older}
+
+    def __len__(self) -> int:
+        return len({*self._found, *self._older})
 
 
 def _text(stamp: Stamp) -> str:

@@ -1,0 +1,31 @@
+import asyncio
+import threading
+
+import pytest
+
+from buildkit.core.aio import finish_in_thread
+
+
+async def test_a_cancelled_task_waits_for_its_thread():
+    started, go, done = threading.Event(), threading.Event(), []
+
+    def work():
+        started.set()
+        go.wait()
+        done.append(True)
+
+    task = asyncio.create_task(finish_in_thread(work))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == [True]
+
+
+async def test_results_and_errors_come_back():
+    assert await finish_in_thread(max, 1, 2) == 2
+    with pytest.raises(ZeroDivisionError):
+        await finish_in_thread(divmod, 1, 0)
