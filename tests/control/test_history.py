@@ -141,8 +141,21 @@ async def test_a_record_has_the_provenance_of_its_result_as_a_bare_predicate(pee
     assert steps[0]["op"]["Op"]["file"]["actions"][0]["Action"]["mkfile"]["path"] == "/hello"
 
 
-async def test_provenance_inside_of_results_is_refused_by_name(peer):
-    from buildkit.core.errors import Unsupported
+@pytest.mark.row("E32", "E61", "E106")
+async def test_an_image_carries_the_provenance_that_was_asked_for(peer):
+    import json
 
-    with pytest.raises(Unsupported, match="provenance in exported results"):
-        await peer.control("Solve", FrontendAttrs={"attest:provenance": ""}, Exporters=[{"Type": "image"}])
+    attrs = {"attest:provenance": "mode=min,inline-only=true"}
+    response, _ = await drive(peer, state(), FrontendAttrs=attrs, Exporters=[{"Type": "image"}])
+    assert "containerimage.config.digest" not in response.ExporterResponse
+
+    async def blob(digest):
+        parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=digest)
+        return json.loads(b"".join(part.data for part in parts))
+
+    index = await blob(response.ExporterResponse["containerimage.digest"])
+    image, attestation = index["manifests"]
+    assert attestation["annotations"]["vnd.docker.reference.digest"] == image["digest"]
+    (layer,) = (await blob(attestation["digest"]))["layers"]
+    statement = await blob(layer["digest"])
+    assert "buildConfig" not in statement["predicate"]["buildDefinition"]["internalParameters"]

@@ -192,14 +192,31 @@ async def test_inline_cache_goes_into_the_config(tmp_path):
     assert archive.config["moby.buildkit.cache.v0"] == "Y2FjaGU="
 
 
-@pytest.mark.row("E32")
-async def test_attestations_are_dropped_when_inline_only_and_refused_otherwise(tmp_path):
-    inline = Attestation("in-toto", "p", metadata={"inline-only": b"true"})
+@pytest.mark.row("E32", "E58", "E61")
+async def test_attestations_for_images_alone_are_not_in_an_archive_unless_asked_for(tmp_path):
+    inline = Attestation("in-toto", "p", b"{}", metadata={"inline-only": b"true"})
+    result = Result({"": None}, attestations={"linux/amd64": (inline,)})
     async with bench(tmp_path) as b:
-        await b.archive(Result({"": None}, attestations={"linux/amd64": (inline,)}))
-        for attrs, attestation in (({"attestation-inline": "true"}, inline), ({}, Attestation("in-toto", "p"))):
-            with pytest.raises(Unsupported, match="attestations"):
-                await b.archive(Result({"": None}, attestations={"linux/amd64": (attestation,)}), attrs=attrs)
+        plain = await b.archive(result)
+        assert "containerimage.config.digest" in plain.response
+        attested = await b.archive(result, attrs={"attestation-inline": "true"})
+        assert "containerimage.config.digest" not in attested.response
+        index = attested.root
+        assert [one["platform"]["os"] for one in index["manifests"]] == ["linux", "unknown"]
+        for listed in index["manifests"]:
+            manifest = json.loads(attested.blob(listed["digest"]))
+            for blob in (manifest["config"], *(manifest["layers"] or ())):
+                assert len(attested.blob(blob["digest"])) == blob["size"]
+
+
+@pytest.mark.row("E30", "E31")
+async def test_attestations_need_types_of_oci(tmp_path):
+    result = Result({"": None}, attestations={"": (Attestation("in-toto", "p", b"{}"),)})
+    async with bench(tmp_path) as b:
+        with pytest.raises(InvalidInput, match="cannot export attestations with"):
+            await b.archive(result, attrs={"oci-mediatypes": "false"})
+        with pytest.raises(Unsupported, match="oci-artifact=false"):
+            await b.archive(result, attrs={"oci-artifact": "false"})
 
 
 async def test_a_lazy_base_image_is_fetched_into_the_archive(tmp_path):

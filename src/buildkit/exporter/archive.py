@@ -65,6 +65,7 @@ class ArchiveExporter:
         layers = await _at_hand(image, exporting)
         blobs = [image.root, *image.manifests, *layers]
         blobs += [_config_of(exporting.store.content, manifest) for manifest in image.manifests]
+        blobs += image.attached
         if not self.tar:
             from buildkit.oci.layout import Layout
 

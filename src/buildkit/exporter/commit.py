@@ -49,6 +49,8 @@ class Image:
     """Only for a single manifest."""
     stamp: int | None = None
     """Nanoseconds since 1970."""
+    attached: tuple[Descriptor, ...] = ()
+    """Blobs of attestations, their manifests among them."""
 
 
 def response_of(image: Image, root: Descriptor, names: str) -> dict[str, str]:
@@ -74,34 +76,38 @@ async def commit_image(result: Result[Ref], attrs: ImageAttrs, exporting: Export
     oci = attrs.oci_types is not False
     check_types(oci, attrs.oci_artifact)
     platforms = platforms_of(result)
-    _refuse_attestations(result, attrs)
+    attestations = _attestations_of(result, attrs)
     rules = attrs.annotations.merged(parse_annotations(result.metadata)[0])
     _check_annotations(rules, result, oci=oci)
     if result.single and len(platforms) > 1:
         raise InvalidInput("cannot export multiple platforms without multi-platform enabled")
     commit = _Commit(result, attrs, exporting, oci=oci)
     made = await commit.layers(platforms)
-    manifests: tuple[Descriptor, ...]
     caches = await exporting.inline_cache() if exporting.inline_cache is not None else {}
-    if result.single:
-        (platform,) = platforms
-        config, manifest = commit.manifest(platform, made[0], rules.of(None), caches.get("", caches.get(platform.id)))
-        root = replace(manifest.descriptor, platform=platform.platform)
-        manifests, config_digest = (root,), config.descriptor.digest
+    if result.single and "" in caches:
+        caches = {platforms[0].id: caches[""]}
+    written = [
+        commit.manifest(p, layers, rules.of(None if result.single else p.platform), caches.get(p.id))
+        for p, layers in zip(platforms, made, strict=True)
+    ]
+    manifests = tuple(
+        replace(manifest.descriptor, platform=p.platform) for p, (_, manifest) in zip(platforms, written, strict=True)
+    )
+    attached: list[Descriptor] = []
+    if result.single and not attestations:
+        root, config_digest = manifests[0], written[0][0].descriptor.digest
     else:
-        manifests = tuple(
-            replace(
-                commit.manifest(p, layers, rules.of(p.platform), caches.get(p.id))[1].descriptor, platform=p.platform
-            )
-            for p, layers in zip(platforms, made, strict=True)
-        )
-        index = make_index(manifests, rules.of(None), oci=oci)
+        names = [name for name in names_of(attrs, result).split(",") if name]
+        listed = list(manifests)
+        for p, manifest in zip(platforms, manifests, strict=True):
+            if said := attestations.get(p.id) or attestations.get(""):
+                listed.append(commit.attest(manifest, p, said, names, attached))
+        index = make_index(listed, rules.of(None), oci=oci)
         commit.write(index, "manifest list")
         root, config_digest = index.descriptor, ""
     every = tuple(layer.descriptor for layers in made for layer in layers)
-    return Image(
-        root, manifests, every, config_digest, commit.times(choose_epoch(attrs.epoch, result.metadata, "")).fixed
-    )
+    stamp = commit.times(choose_epoch(attrs.epoch, result.metadata, "")).fixed
+    return Image(root, manifests, every, config_digest, stamp, tuple(attached))
 
 
 class _Commit:
@@ -167,6 +173,25 @@ class _Commit:
         self.write(config, "config")
         return config, manifest
 
+    def attest(
+        self,
+        target: Descriptor,
+        platform: ExportPlatform,
+        attestations: Sequence[Attestation[Ref]],
+        names: Sequence[str],
+        attached: list[Descriptor],
+    ) -> Descriptor:
+        """Write what is said about one platform's manifest; every blob of it goes into ``attached``."""
+        from buildkit.exporter.attest import attest
+
+        made = attest(target, platform.platform, attestations, names)
+        for document in made.documents[:-1]:
+            self._exporting.lease.hold_blob(document.descriptor.digest)
+            self._exporting.store.content.put(document.content)
+        self.write(made.documents[-1], "attestation manifest")
+        attached += (document.descriptor for document in made.documents)
+        return made.descriptor
+
     def write(self, document: Document, what: str) -> None:
         """Store a document."""
         digest = document.descriptor.digest
@@ -179,13 +204,18 @@ def _encoded(attrs: Mapping[str, str]) -> dict[str, bytes]:
     return {key: value.encode(errors="surrogateescape") for key, value in attrs.items()}
 
 
-def _refuse_attestations(result: Result[Ref], attrs: ImageAttrs) -> None:
-    """Attestations are for images only where they were asked for inline; any that would be embedded are refused."""
-    for attestations in result.attestations.values():
-        if any(attrs.inline_attestations or not _is_inline_only(one) for one in attestations):
-            if attrs.oci_types is False:
-                raise InvalidInput('cannot export attestations with "oci-mediatypes=false"')
-            raise Unsupported("attestations in images are not supported yet")
+def _attestations_of(result: Result[Ref], attrs: ImageAttrs) -> dict[str, list[Attestation[Ref]]]:
+    """What to embed, by platform: those that are for images alone only where they were asked for inline."""
+    found = {
+        platform: [one for one in listed if attrs.inline_attestations or not _is_inline_only(one)]
+        for platform, listed in result.attestations.items()
+    }
+    found = {platform: listed for platform, listed in found.items() if listed}
+    if found and attrs.oci_types is False:
+        raise InvalidInput('cannot export attestations with "oci-mediatypes=false"')
+    if found and attrs.oci_artifact is False:
+        raise Unsupported("attestations with oci-artifact=false are not supported yet")
+    return found
 
 
 def _is_inline_only(attestation: Attestation[Ref]) -> bool:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 
 from buildkit.core.aio import gather_all
-from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.errors import InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream
-from buildkit.core.result import Result
-from buildkit.core.values import dataclass
+from buildkit.core.result import Attestation, Result
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend.frontend import Frontend
 from buildkit.solve.bridge import BuildBridge
 from buildkit.solve.outputs import Outputs
@@ -46,10 +46,6 @@ class Builder:
         """
         started = time.time_ns()
         attested = parse_wanted(request.frontend_attrs)
-        if attested is not None and not attested.inline_only and request.exporters:
-            raise Unsupported(
-                "provenance in exported results is not supported yet: use --provenance=false (the history has it)"
-            )
         store = self.worker.store
         outputs = Outputs.open(request, store, self.worker.sessions, self.images.registry)
         async with (
@@ -70,8 +66,11 @@ class Builder:
                 )
                 wanted = await self._ask(building, request, driver)
                 result = await evaluate(wanted, job)
+                if attested is not None and request.exporters:
+                    said = _predicates(wanted, job, started, attested, attested.mode)
+                    result = replace(result, attestations={p: (_attestation(c, attested),) for p, c in said.items()})
                 response = await outputs.write(result, request, lease, progress)
-                predicates = _predicates(wanted, job, started, attested) if request.provenance else {}
+                predicates = _predicates(wanted, job, started, attested, "max") if request.provenance else {}
         shown = {
             key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
         }
@@ -102,10 +101,17 @@ async def evaluate(wanted: Result[LazyRef], job: Job[Ref | None]) -> Result[Ref]
     return Result(dict(zip(wanted.refs, found, strict=True)), wanted.single, wanted.metadata)
 
 
+def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
+    from buildkit.solve.provenance.predicate import PREDICATE_TYPE
+
+    metadata = {"inline-only": b"true"} if wanted.inline_only else {}
+    return Attestation("in-toto", PREDICATE_TYPE, predicate, metadata=metadata)
+
+
 def _predicates(
-    wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted | None
+    wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted | None, mode: str
 ) -> dict[str, bytes]:
-    """The whole provenance of each ref."""
+    """The provenance of each ref."""
     from buildkit.core.gojson import go_json
     from buildkit.solve.provenance.capture import capture
     from buildkit.solve.provenance.predicate import Run, predicate
@@ -124,5 +130,5 @@ def _predicates(
         if ref is not None and ref.edge is not None:
             asked = ref.request or FrontendRequest("", {})
             captured = capture(ref.definition, records, asked.frontend, asked.options)
-            found[platform] = go_json(predicate(captured, run)).encode()
+            found[platform] = go_json(predicate(captured, run, mode=mode)).encode()
     return found
