@@ -18,8 +18,8 @@ from buildkit.engine.sources import open_sources
 from buildkit.executor.later import LaterExecutor
 from buildkit.executor.network import resolve_mode
 from buildkit.executor.settings import Settings
-from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.frontend import Frontend
+from buildkit.frontend.remembered import Remembered
 from buildkit.oci.hosts import HostConfig
 from buildkit.oci.registry import Registry
 from buildkit.session.registry import Sessions
@@ -36,6 +36,9 @@ from buildkit.store.store import Store
 from buildkit.worker.leases import Leases
 from buildkit.worker.platforms import Platforms
 from buildkit.worker.worker import Worker
+
+_PACKAGE = Path(__file__).parent.parent
+_DOCKERFILE_CODE = tuple(str(_PACKAGE / name) for name in ("core", "llb", "frontend", "frontend/dockerfile"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,13 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
         parallelism=asyncio.Semaphore(parallelism),
     )
     solver: Solver[Ref | None] = Solver(DatabaseKeys(db), RefResults(store))
-    frontends: dict[str, Frontend] = {"dockerfile.v0": DockerfileFrontend()}
+    frontends: dict[str, Frontend] = {"dockerfile.v0": Remembered(_make_dockerfile_frontend, db, _DOCKERFILE_CODE)}
     for name in config.without_frontends:
         frontends.pop(name, None)
     return Engine(config, db, store, sessions, Builder(worker, solver, images, frontends, pulls))
+
+
+def _make_dockerfile_frontend() -> Frontend:
+    from buildkit.frontend.dockerfile.build import DockerfileFrontend
+
+    return DockerfileFrontend()
