@@ -5,7 +5,7 @@ from tests.kit.daemons import drive, running_daemon
 
 from buildkit.core.errors import BuildkitError, Unsupported
 from buildkit.daemon.config import WorkerConfig
-from buildkit.llb import mkfile, scratch
+from buildkit.llb import image, mkfile, scratch
 
 
 @pytest.fixture
@@ -123,3 +123,10 @@ async def test_a_build_id_is_taken_once(peer):
         await peer.control("Solve", Ref="one")
     await peer.bridge("one", "Return", result={})
     await first
+
+
+@pytest.mark.row("A34")
+async def test_a_source_policy_judges_every_source_of_the_build(peer):
+    rule = {"action": "DENY", "selector": {"identifier": "docker-image://*"}}
+    with pytest.raises(BuildkitError, match=r"source \"docker-image://docker\.io/library/x:latest\" denied by policy"):
+        await drive(peer, image("x"), SourcePolicy={"version": 1, "rules": [rule]})

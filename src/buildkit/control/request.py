@@ -10,6 +10,7 @@ from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.core.identity import new_id
 from buildkit.llb.definition import Definition
 from buildkit.solve.request import ExporterRequest, SolveRequest
+from buildkit.source.policy import from_pb
 
 COMPATIBILITY = (10, 20, 30)
 """Versions of behaviour that a client may ask for; the last is today's."""
@@ -20,8 +21,8 @@ def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequ
     """Raises `InvalidInput`, `PermissionDenied` (beyond the entitlements that are ``allowed``) or `Unsupported`."""
     _check_compatibility(message.CompatibilityVersion)
     _check_caches(message)
-    if message.SourcePolicy.rules or message.SourcePolicySession:
-        raise Unsupported("source policies are not supported by the daemon yet")
+    if message.SourcePolicySession:
+        raise Unsupported("policies that the client decides (SourcePolicySession) are not supported yet")
     if message.EnableSessionExporter:
         raise Unsupported("exporters chosen by the session (EnableSessionExporter) are not supported yet")
     if message.ProxyNetwork:
@@ -36,6 +37,7 @@ def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequ
         frontend_inputs={name: Definition.from_pb(one) for name, one in message.FrontendInputs.items()},
         exporters=_exporters(message),
         entitlements=grant(message.Entitlements, allowed),
+        policies=(from_pb(message.SourcePolicy),) if message.SourcePolicy.rules else (),
         internal=message.Internal,
         provenance=not message.Internal,
     )
