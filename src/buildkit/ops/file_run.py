@@ -163,9 +163,10 @@ class FileRun:
         return tree.ref
 
     def _view(self, number: int) -> View | None:
-        """The directory outside of the store that an input is, to be read in place."""
+        """The directory outside of the store that an input is, to be read in place; one that is still is a tree."""
         tree = self._trees.get(number)
-        return None if tree is None or tree.draft is not None else self._store.find_view(tree.ref)
+        view = None if tree is None or tree.draft is not None else self._store.find_view(tree.ref)
+        return None if view is not None and view.still else view
 
     async def _mounted(self, number: int, mounts: AsyncExitStack) -> int:
         """A descriptor of a tree's root, to read."""
