@@ -28,8 +28,8 @@ _SUMMARIES = {
 }
 
 
-def command() -> None:
-    """The program ``buildctl``: `main`, and the process is over.
+def command(at_end: Callable[[], None] = lambda: None) -> None:
+    """The program ``buildctl``: `main`, and the process is over; ``at_end`` is called after a success.
 
     Collecting garbage and tidying up the interpreter cost a tenth of a cached build's time, so the one is made rare
     and the other left out where no thread is at work any more.
@@ -39,6 +39,8 @@ def command() -> None:
     gc.set_threshold(100_000, 20, 20)
     _open_closed()
     status = main()
+    if status == DONE:
+        at_end()
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
         sys.exit(status)
