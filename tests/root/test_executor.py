@@ -13,6 +13,7 @@ from tests.kit.rootfs import PATH, busybox_root
 
 from buildkit.core.errors import Exhausted, ExitError, FailedPrecondition, NotFound
 from buildkit.core.values import replace
+from buildkit.executor import sampling
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
 from buildkit.executor.runc import RuncExecutor
 from buildkit.executor.settings import Settings
@@ -369,3 +370,25 @@ async def test_a_full_disk_is_said_in_one_line(tmp_path):
             path.unlink()
         await box.run("true")
         box.executor.close()
+
+
+@pytest.mark.row("X74")
+async def test_a_run_tells_what_it_used(either, tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    taken = sampling.Sampler._take
+
+    def take(sampler):
+        taken(sampler)
+        if any((one.memory_peak or 0) > 20 << 20 for one in sampler._samples):
+            (seen / "enough").touch()
+
+    monkeypatch.setattr(sampling.Sampler, "_take", take)
+    script = "a=$(busybox head -c 20000000 /dev/zero | busybox tr '\\0' x); until test -e /seen/enough; do :; done"
+    process = replace(either.container.process, args=("sh", "-c", script))
+    container = replace(either.container, process=process, mounts=(Attachment("/seen", str(seen), readonly=True),))
+    usage = await either.executor.run(container, lambda *_: None)
+    assert usage.memory_peak > 20 << 20
+    assert usage.user_time + usage.system_time > 0
+    assert usage.samples[-1]["processes"] >= 1
+    assert usage.samples[-1]["processor_time"] > 0

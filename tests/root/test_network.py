@@ -378,3 +378,16 @@ def test_settings_that_lead_nowhere_are_named_at_once(yard, tmp_path):
         yard.open(plugins=(str(tmp_path / "nope"),))
     with pytest.raises(FailedPrecondition, match='failed to find plugin "nosuch"'):
         yard.open(config=config(tmp_path, {"type": "nosuch"}))
+
+
+@pytest.mark.row("X48")
+async def test_a_run_tells_what_went_through_its_network(yard):
+    process = replace(yard.container.process, args=("sh", "-c", FETCH))
+    yard.open()
+    first = await yard.executor.run(replace(yard.container, process=process), lambda *_: None)
+    second = await yard.executor.run(yard.container, lambda *_: None)
+    assert first.received > 200
+    assert first.sent > 100
+    assert second.received < first.received
+    alone = replace(yard.container.process, network="none")
+    assert (await yard.executor.run(replace(yard.container, process=alone), lambda *_: None)).received is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from buildkit.core.values import dataclass, field
@@ -101,12 +101,19 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a run cost, runtime included: seconds of processor time, wall seconds."""
+    """What a run cost: seconds of processor time and wall seconds, the runtime's included; bytes."""
 
     user_time: float
     system_time: float
     wall_time: float
     exit_code: int
+    memory_peak: int | None = None
+    """None when the run was over before anyone looked."""
+    received: int | None = None
+    """Through a network of its own; None on the host's and without one."""
+    sent: int | None = None
+    samples: tuple[Mapping[str, float], ...] = ()
+    """What it used when, oldest first; see `buildkit.executor.sampling.Sample`."""
 
 
 class Executor(Protocol):

@@ -19,6 +19,7 @@ from buildkit.executor.executor import DEFAULT_HOSTNAME, Container, Output, Usag
 from buildkit.executor.hosts import NameFiles
 from buildkit.executor.network import Lent, Networks
 from buildkit.executor.runtime import Filter, Probe, Runtime, has_cgroup_namespace, make_filter
+from buildkit.executor.sampling import Sampler
 from buildkit.executor.settings import Settings
 from buildkit.executor.spec import Place, cgroups_path, make_spec
 from buildkit.executor.sweep import NETWORKS, remove_cgroups, sweep
@@ -77,6 +78,8 @@ class RuncExecutor:
     ) -> Usage:
         process = bundle.container.process
         begin, kills = time.monotonic(), _count_oom_kills()
+        parent = process.cgroup_parent or self._settings.cgroup_parent
+        sampler = Sampler(cgroups_path(parent, id), network)
         bundle.open()
         try:
             starting = asyncio.ensure_future(
@@ -89,6 +92,7 @@ class RuncExecutor:
                 kind = Exhausted if error.errno in _FULL else FailedPrecondition
                 raise kind(f"cannot start container {id}: {error}") from error
             ended = child.watch(output)
+            sampler.start()
             try:
                 if left is not None:
                     raise left
@@ -97,12 +101,16 @@ class RuncExecutor:
                 await outlast(asyncio.ensure_future(child.kill(ended)))
                 raise
         finally:
+            samples, traffic = sampler.stop(), sampler.traffic()
             finishing = asyncio.ensure_future(self._enclosure.run(lambda: self._finish(runtime, id, bundle)))
             left = await outlast(finishing)
             finishing.result()
         if left is not None:
             raise left
-        usage = Usage(used.ru_utime, used.ru_stime, time.monotonic() - begin, code)
+        received, sent = traffic or (None, None)
+        peak = max((one.memory_peak for one in samples if one.memory_peak is not None), default=None)
+        facts = tuple(one.facts() for one in samples)
+        usage = Usage(used.ru_utime, used.ru_stime, time.monotonic() - begin, code, peak, received, sent, facts)
         if code in (process.valid_exit_codes or (0,)):
             return usage
         starved = code != 0 and (code == _KILLED or process.resources.memory > 0) and _count_oom_kills() > kills

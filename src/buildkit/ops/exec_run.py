@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
 from buildkit.core.platform import Platform, format_platform
-from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
+from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit, Usage
 from buildkit.ops.clip import Clip
 from buildkit.ops.goquote import quote
 from buildkit.ops.load import Result
@@ -59,7 +59,7 @@ class ExecRun:
                     error.prefixed(f"process {words} did not complete successfully: ").suffixed(self._foreign_hint())
                 raise await self._explained(error, inputs, prepared) from None
             step.note(
-                usage={"user": usage.user_time, "system": usage.system_time, "wall": usage.wall_time},
+                usage=_usage_facts(usage),
                 exit_code=usage.exit_code,
             )
             results = [await _ref_of(prepared.results[number]) for number in sorted(prepared.results)]
@@ -127,6 +127,18 @@ class ExecRun:
 
 async def _ref_of(result: Draft | Ref) -> Ref:
     return result if isinstance(result, Ref) else await result.commit()
+
+
+def _usage_facts(usage: Usage) -> dict[str, object]:
+    """For the step's record: seconds and bytes."""
+    facts: dict[str, object] = {"user": usage.user_time, "system": usage.system_time, "wall": usage.wall_time}
+    for name in ("memory_peak", "received", "sent"):
+        value = getattr(usage, name)
+        if value is not None:
+            facts[name] = value
+    if usage.samples:
+        facts["samples"] = list(usage.samples)
+    return facts
 
 
 def _environment(op: pb.ExecOp) -> list[str]:
