@@ -20,6 +20,9 @@ class Made:
         self.descriptions.append(description)
         return description
 
+    def turn(self, description):
+        return None
+
 
 async def loaded(definition, rules=NOTHING_SPECIAL, maker=None):
     return await load(definition, maker or Made(), rules)

@@ -423,3 +423,10 @@ async def test_a_cancelled_build_stops_its_steps_and_leaves_nothing_mounted(shop
         await running
     assert mounts_of(shop) == before
     assert os.listdir(shop.root / "executor/runtime") == []
+
+
+@pytest.mark.row("L13", "X18")
+async def test_the_limits_of_a_step_are_those_that_its_job_gave(shop, base):
+    limits = pb.OpMetadata(linux_resources=pb.LinuxResources(memory=30 << 20))
+    with pytest.raises(ExitError, match="cannot allocate memory"):
+        await shop.text(on(base, sh("a=x; while :; do a=$a$a; done"), metadata=limits))

@@ -16,6 +16,7 @@ from buildkit.client.options import (
     SolveResponse,
     UsageRecord,
 )
+from buildkit.core.entitlement import KNOWN, grant
 from buildkit.core.errors import Unsupported
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream, Update
@@ -62,7 +63,8 @@ class EmbeddedClient:
         _refuse_what_is_missing(options)
         stream = Stream()
         async with open_session(options) as session, self.engine.sessions.attach(session):
-            task = asyncio.create_task(self._solve(_request_of(options, session), stream))
+            request = _request_of(options, session, self.engine.config.entitlements)
+            task = asyncio.create_task(self._solve(request, stream))
             try:
                 yield EmbeddedBuild(stream, task)
             finally:
@@ -106,7 +108,8 @@ async def open_embedded(
 
     ``last``: this process ends when the engine does.
     """
-    async with open_engine(EngineConfig(root=root.absolute(), last=last), waiting=waiting) as engine:
+    config = EngineConfig(root=root.absolute(), entitlements=frozenset(KNOWN), last=last)
+    async with open_engine(config, waiting=waiting) as engine:
         yield EmbeddedClient(engine)
 
 
@@ -122,7 +125,7 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
             raise Unsupported(f"{name} is not supported by the embedded engine yet")
 
 
-def _request_of(options: SolveOptions, session: Session) -> SolveRequest:
+def _request_of(options: SolveOptions, session: Session, allowed: frozenset[str]) -> SolveRequest:
     definition = None if options.definition is None else Definition.from_bytes(options.definition)
     return SolveRequest(
         id=options.ref or new_id(),
@@ -132,7 +135,7 @@ def _request_of(options: SolveOptions, session: Session) -> SolveRequest:
         frontend_attrs=options.frontend_attrs,
         frontend_inputs={name: Definition.from_bytes(one) for name, one in options.frontend_inputs.items()},
         exporters=tuple(_exporter_of(output) for output in options.outputs),
-        entitlements=frozenset(options.allow),
+        entitlements=grant(options.allow, allowed),
         deterministic=not options.keep_times,
         policies=_policies(options.source_policy),
         pull=parse_pull(options.pull),

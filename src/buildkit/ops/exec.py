@@ -27,7 +27,6 @@ class ExecOp:
         self._op = description.op.exec
         self._whole = description.op
         self._platform = description.platform
-        self._limits = description.metadata.linux_resources
         self._forget = forgotten if description.metadata.ignore_cache else None
         self._count = len(description.op.inputs)
         self._worker = worker
@@ -53,5 +52,5 @@ class ExecOp:
         """Run it; the results are the trees of those mounts that have an output."""
         from buildkit.ops.exec_run import ExecRun
 
-        run = ExecRun(self._whole, self._platform, self._limits, self._forget, self._worker, step)
+        run = ExecRun(self._whole, self._platform, self._forget, self._worker, step)
         return await run.results(inputs)

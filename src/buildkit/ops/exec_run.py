@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
 from buildkit.core.platform import Platform, format_platform
-from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit, Usage
+from buildkit.executor.executor import Attachment, Container, Process, Ulimit, Usage
 from buildkit.ops.clip import Clip
 from buildkit.ops.goquote import quote
+from buildkit.ops.limits import merged_limits
 from buildkit.ops.load import Result
 from buildkit.ops.mounts import CacheKey, Preparation, Prepared, find_secret
 from buildkit.solver.graph import Step
@@ -30,7 +31,6 @@ class ExecRun:
         self,
         op: pb.Op,
         platform: Platform,
-        limits: pb.LinuxResources,
         forget: set[CacheKey] | None,
         worker: Worker,
         step: Step,
@@ -38,7 +38,6 @@ class ExecRun:
         self._whole = op
         self._op = op.exec
         self._platform = platform
-        self._limits = limits
         self._forget = forget
         self._worker = worker
         self._step = step
@@ -46,7 +45,7 @@ class ExecRun:
     async def results(self, inputs: Sequence[Result]) -> Sequence[Result]:
         """Run it; gives the trees of those mounts that have an output."""
         step = self._step
-        async with self._worker.turn(), self._worker.leases.of(step) as lease, AsyncExitStack() as scope:
+        async with self._worker.leases.of(step) as lease, AsyncExitStack() as scope:
             prepared = await Preparation(self._op, self._worker, lease, step, scope).run(inputs, self._forget)
             clip = Clip(step.progress.log)
             try:
@@ -84,7 +83,7 @@ class ExecRun:
             _network(self._op),
             self._op.security == pb.INSECURE,
             tuple(Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in meta.ulimit),
-            _resources(self._limits),
+            merged_limits(self._step.limits()),
             tuple((host.Host, host.IP) for host in meta.extraHosts),
             meta.cgroupParent,
             tuple(meta.validExitCodes),
@@ -158,15 +157,3 @@ def _network(op: pb.ExecOp) -> str:
     if op.network not in _NETWORKS:
         raise InvalidInput(f"unknown network mode {op.network}")
     return _NETWORKS[op.network]
-
-
-def _resources(given: pb.LinuxResources) -> Resources:
-    return Resources(
-        given.memory,
-        given.memorySwap,
-        given.cpuShares,
-        given.cpuPeriod,
-        given.cpuQuota,
-        given.cpusetCpus,
-        given.cpusetMems,
-    )

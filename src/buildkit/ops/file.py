@@ -43,7 +43,7 @@ class FileOp:
         """Do it; the results are the trees of those actions that have an output."""
         from buildkit.ops.file_run import FileRun
 
-        async with self._worker.turn(), self._worker.leases.of(step) as lease, AsyncExitStack() as scope:
+        async with self._worker.leases.of(step) as lease, AsyncExitStack() as scope:
             run = FileRun(self._worker, self._actions, inputs, lease, scope, self._name)
             try:
                 results = await run.results()

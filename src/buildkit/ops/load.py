@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from buildkit.api import ops as pb
 from buildkit.core import wire
@@ -40,6 +41,9 @@ class Maker(Protocol):
 
     def make(self, description: Description) -> Op[Result]:
         """The op that does what is described."""
+
+    def turn(self, description: Description) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
+        """What the op needs to hold while it executes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,7 @@ def _vertex(
         inputs=inputs,
         options=_options(metadata),
         client_digest=client_digest if client_digest != digest else "",
+        turn=maker.turn(description),
     )
 
 
@@ -221,4 +226,5 @@ def _options(metadata: pb.OpMetadata) -> VertexOptions:
         export_cache=metadata.export_cache.Value if metadata.HasField("export_cache") else None,
         description=dict(metadata.description),
         group=group,
+        limits=metadata.linux_resources if metadata.HasField("linux_resources") else None,
     )

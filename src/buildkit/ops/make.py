@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 from buildkit.core.errors import InvalidInput
 from buildkit.ops.load import NOTHING_SPECIAL, Description, Result, Rules
@@ -11,6 +13,9 @@ from buildkit.worker.worker import Worker
 
 if TYPE_CHECKING:
     from buildkit.ops.mounts import CacheKey
+
+
+_AT_WORK = ("source", "exec", "file")
 
 
 class OpMaker:
@@ -49,3 +54,7 @@ class OpMaker:
         if kind == "build":
             return BuildOp(description, worker, self, self._rules)
         raise InvalidInput(f"invalid op of unknown kind in {description.name}")
+
+    def turn(self, description: Description) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
+        """One of the worker's places, for what works itself: not for a build inside of a build."""
+        return self._worker.turn if description.op.WhichOneof("op") in _AT_WORK else None

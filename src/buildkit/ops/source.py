@@ -46,7 +46,7 @@ class SourceOp:
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Get the tree."""
-        async with self._worker.turn(), self._worker.leases.of(step) as lease:
+        async with self._worker.leases.of(step) as lease:
             ref = await self.source.snapshot(step, lease)
             step.hold(ref)
             return [ref]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError, Canceled, Corrupt, Internal, NotFound
 from buildkit.solver.decide import Level, next_step
+from buildkit.solver.graph import Op
 from buildkit.solver.lookup import Candidate, Lookup
 from buildkit.solver.origins import Home
 from buildkit.solver.running import Call, Running
@@ -376,11 +378,15 @@ class EdgeState(Lookup[R]):
             parts.running.remove(call)
             state.run_ended(stopped=work.stopping)
 
-        coroutine = state.resolve().execute([cast(R, one.result) for one in self.inputs], state)
-        state.start("execute")
         parts.running.add(call)
-        state.execution = work = Work(parts.queue, coroutine, finish, ended)
+        state.execution = work = Work(parts.queue, self._execution(state.resolve()), finish, ended)
         return work
+
+    async def _execution(self, op: Op[R]) -> Sequence[R]:
+        turn = self.state.vertex.turn
+        async with nullcontext() if turn is None else turn():
+            self.state.start("execute")
+            return await op.execute([cast(R, one.result) for one in self.inputs], self.state)
 
     def take_output(self, outputs: Sequence[R], runner: VertexState[R]) -> None:
         """Take this edge's part of what ``runner``, its own vertex or an equal one, gave."""

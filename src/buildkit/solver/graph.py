@@ -6,6 +6,7 @@ The solver is generic in ``R``, the type of a result; in this project ``R`` is `
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
 from buildkit.core.digest import Digest
@@ -30,6 +31,9 @@ class Step(Protocol):
 
     def compatibility(self) -> int:
         """The compatibility version of the jobs; raises `FailedPrecondition` when they disagree."""
+
+    def limits(self) -> tuple[Any, ...]:
+        """What the op may use, as each job said that said it."""
 
     def note(self, **facts: object) -> None:
         """Add facts to this step's record (key inputs as data, timings, resource use); JSON-able, never secrets."""
@@ -84,6 +88,8 @@ class VertexOptions:
     export_cache: bool | None = None
     description: Mapping[str, str] = field(default_factory=dict[str, str])
     group: ProgressGroup | None = None
+    limits: Any = None
+    """What the op may use in this job; see `Step.limits`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +104,8 @@ class Vertex(Generic[R]):
     options: VertexOptions = VertexOptions()
     client_digest: Digest = ""
     """The digest in the client's own definition, when loading changed it."""
+    turn: Callable[[], AbstractAsyncContextManager[Any]] | None = None
+    """What must be held while it executes. Until then it does not show as started."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

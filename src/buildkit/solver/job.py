@@ -122,6 +122,8 @@ class Solver(Generic[R]):
         digest = vertex.digest
         state = self._forced.get(digest) or self._active.get(digest)
         if state is not None and (state.ignoring or not vertex.options.ignore_cache):
+            if vertex.options.limits is not None:
+                state.limited += (vertex,)
             return state
         if state is not None:  # what is not forced does not serve who forces
             digest = sha256_text(f"{digest}-ignorecache")

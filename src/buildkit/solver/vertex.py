@@ -62,6 +62,7 @@ class VertexState(Generic[R]):
         "imports",
         "input_edges",
         "inputs",
+        "limited",
         "mapped",
         "maps",
         "outcome",
@@ -81,6 +82,8 @@ class VertexState(Generic[R]):
         self.inputs = inputs
         self.queue = queue
         self.ignoring = vertex.options.ignore_cache
+        self.limited: tuple[Vertex[R], ...] = ()
+        """Vertices of other jobs that it stands for and that have limits of their own."""
         self.edges: dict[int, Output[R]] = {}
         self.input_edges: tuple[Output[R], ...] = ()
         self.owners: dict[Owner[R], None] = {}
@@ -134,6 +137,11 @@ class VertexState(Generic[R]):
                 f"conflicting compatibility versions in shared solve state: {versions[0]} != {versions[1]}"
             )
         return versions[0] if versions else CURRENT_COMPATIBILITY
+
+    def limits(self) -> tuple[Any, ...]:
+        """Of its own vertex, of those it stands for, and of equal ones that wait for it."""
+        vertices = (self.vertex, *self.limited, *(guest.vertex for guest in self.guests))
+        return tuple(one.options.limits for one in vertices if one.options.limits is not None)
 
     def note(self, **facts: object) -> None:
         """Add facts to the step's record."""
