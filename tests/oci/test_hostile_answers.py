@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
 
-from buildkit.core.errors import Unavailable
+from buildkit.core.errors import PermissionDenied, Unavailable
+from buildkit.oci.auth import Credentials
+from buildkit.oci.hosts import Endpoint
+from buildkit.oci.http1 import Answer
 from buildkit.oci.registry import status_error
-from buildkit.oci.tokens import _read_token
-from buildkit.oci.transport import Response
+from buildkit.oci.tokens import TokenRequest, _read_token, fetch_token
+from buildkit.oci.transport import Response, Transport
 
 
 class Said:
@@ -47,3 +52,15 @@ async def test_a_refusal_nested_without_end_says_nothing() -> None:
 @pytest.mark.parametrize(("text", "length"), [("12", 12), ("9" * 5000, None), ("-5", None), ("", None)])
 def test_a_length_that_no_body_has_is_taken_as_none(text: str, length: int | None) -> None:
     assert Response.length.fget(Said(200, b"", text)) == length  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "-5", "0x10", "\u00b2"])
+def test_a_connection_takes_a_length_that_no_body_has_for_unknown(text: str) -> None:
+    answer = Answer(None, BytesIO(f"HTTP/1.1 200 OK\r\nContent-Length: {text}\r\n\r\n".encode("latin-1")), "GET")  # type: ignore[arg-type]
+    assert answer.length is None
+
+
+async def test_a_secret_is_not_sent_in_the_clear_to_the_token_server_of_a_secure_registry() -> None:
+    request = TokenRequest("host", "http://host/token", "", ())
+    with pytest.raises(PermissionDenied, match="sent in the clear"):
+        await fetch_token(Transport(), Endpoint("host"), request, Credentials("user", "secret"))

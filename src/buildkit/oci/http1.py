@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 1 << 16
 _MOST_HEADERS = 100
+_MOST_DIGITS = 18
 _MOST_INTERIM = 20
 _BLOCK = 256 << 10
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -129,7 +130,7 @@ class Answer:
             self.length, self.chunked = 0, False
         elif not self.chunked:
             text = (self.get("Content-Length") or "").strip()
-            self.length = int(text) if text.isascii() and text.isdigit() else None
+            self.length = int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
             self._closes = self._closes or self.length is None
         self._chunk = 0
         self._begun = False
