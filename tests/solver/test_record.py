@@ -125,5 +125,6 @@ async def test_a_record_is_json_and_has_nothing_that_was_not_noted():
     w = Noted()
     await w.build(vertex("v0", "s0", "the-result", during=noting(secret_ids=["npm"])))
     ((body,),) = w.steps._db.execute("SELECT body FROM step_record")
-    assert json.loads(body)["facts"] == {"secret_ids": ["npm"]}
-    assert "the-result" not in body
+    record = json.loads(body)
+    assert record["facts"] == {"secret_ids": ["npm"]}
+    assert record["results"] == [w.results.name("the-result")]

@@ -33,6 +33,8 @@ COMMAND = Command(
             bare="always",
             metavar="WHEN",
         ),
+        Flag("explain", "tell why each step ran, as text or json, after the progress", bare="text", metavar="FORMAT"),
+        Flag("explain-file", "write that to a file (--explain=json if it is not given)", metavar="FILE"),
         Flag("metadata-file", "write what the outputs have to say, as JSON", metavar="FILE"),
         Flag("ref-file", "write the build's id", metavar="FILE"),
         Flag("secret", "secret for the build: id=NAME[,src=FILE|,env=VARIABLE]", "list", metavar="OPTIONS"),
@@ -74,6 +76,8 @@ _QUESTIONS = {
 
 def read_options(parsed: Parsed) -> SolveOptions:
     """The build that a command line asks for; raises `BadUsage`."""
+    if parsed.text("explain") not in ("", "text", "json"):
+        raise BadUsage(f"invalid --explain={parsed.text('explain')}: expected text or json")
     mode = parsed.text("progress")
     if mode not in _PROGRESS_MODES:
         raise BadUsage(f"invalid progress mode {mode}")

@@ -22,6 +22,7 @@ from buildkit.core.values import replace
 
 if TYPE_CHECKING:
     from buildkit.cli.display.modes import Display
+    from buildkit.core.explanation import Explanation
 
 _PREFIX = "failed to solve: "
 _UNREACHABLE = "listing workers for Build: failed to list workers"
@@ -48,9 +49,15 @@ async def run_build(parsed: Parsed, options: SolveOptions) -> None:
         report = _metrics_file(parsed.text("debug-json-cache-metrics"), files)
         if report is not None:
             watchers.append(metrics.take)
+        explanations: list[Explanation] = []
+        explain = parsed.text("explain") or ("json" if parsed.text("explain-file") else "")
+        if explain:
+            options = replace(options, explained=explanations.extend)
         try:
             response = await _solve(parsed, options, display, watchers)
         finally:
+            if explain:
+                _explain(parsed, explain, explanations)
             if path := parsed.text("ref-file"):
                 write_whole(path, options.ref.encode())
         if not asks:
@@ -60,6 +67,17 @@ async def run_build(parsed: Parsed, options: SolveOptions) -> None:
             raise SystemExit(1)
         if report is not None:
             metrics.report(report)
+
+
+def _explain(parsed: Parsed, form: str, explanations: Sequence[Explanation]) -> None:
+    from buildkit.cli.explain import explanation_json, explanation_text
+
+    text = explanation_json(explanations) if form == "json" else explanation_text(explanations)
+    if path := parsed.text("explain-file"):
+        write_whole(path, text.encode(errors="surrogateescape"))
+    else:
+        sys.stderr.write(text.encode(errors="backslashreplace").decode())
+        sys.stderr.flush()
 
 
 async def _solve(

@@ -28,6 +28,7 @@ from buildkit.solve.request import ExporterRequest, SolveRequest
 from buildkit.source.pull import parse_pull
 
 if TYPE_CHECKING:
+    from buildkit.client.options import Explained
     from buildkit.store.gc import Usage
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class EmbeddedClient:
         stream = Stream()
         async with open_session(options) as session, self.engine.sessions.attach(session):
             request = _request_of(options, session, self.engine.config.entitlements)
-            task = asyncio.create_task(self._solve(request, stream))
+            task = asyncio.create_task(self._solve(request, stream, options.explained))
             try:
                 yield EmbeddedBuild(stream, task)
             finally:
@@ -72,9 +73,9 @@ class EmbeddedClient:
                     task.cancel()
                     await asyncio.wait([task])
 
-    async def _solve(self, request: SolveRequest, stream: Stream) -> SolveResponse:
+    async def _solve(self, request: SolveRequest, stream: Stream, explained: Explained | None) -> SolveResponse:
         try:
-            response = await self.engine.solve(request, stream)
+            response = await self.engine.solve(request, stream, explained=explained)
         finally:
             stream.close()
         return SolveResponse(exporter=response.exporter_response, metadata=response.metadata)

@@ -6,14 +6,17 @@ sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from buildkit.core.values import dataclass, field
 
 if TYPE_CHECKING:
+    from buildkit.core.explanation import Explanation
     from buildkit.core.progress import Update
+
+    Explained = Callable[[Sequence[Explanation]], None]
 
 
 def _strings() -> dict[str, str]:
@@ -94,6 +97,8 @@ class SolveOptions:
     """The build's id; ``""`` lets the client choose one."""
     pull: str = ""
     """When names of sources are looked up: ``always`` (also ``""``), ``missing``, ``fallback`` or ``never``."""
+    explained: Explained | None = None
+    """Hears, once the steps are done, well or badly, why each of those that ran did."""
 
 
 @dataclass(frozen=True, slots=True)

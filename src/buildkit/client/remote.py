@@ -159,6 +159,10 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
     for output in options.outputs:
         if output.type in ("oci", "docker") and output.attrs.get("tar") in ("0", "f", "F", "FALSE", "false", "False"):
             raise Unsupported(f"output type={output.type},tar=false from a daemon is not supported yet")
+    if options.pull not in ("", "always"):
+        raise Unsupported(f"--pull={options.pull} is not supported with a daemon yet")
+    if options.explained is not None:
+        raise Unsupported("--explain is not supported with a daemon yet")
     if options.registry_tls:
         raise Unsupported("--registry-auth-tlscontext is not supported with a daemon yet")
 

@@ -24,9 +24,10 @@ from buildkit.oci.hosts import HostConfig
 from buildkit.oci.registry import Registry
 from buildkit.session.registry import Sessions
 from buildkit.solve.request import SolveRequest, SolveResponse
-from buildkit.solve.solve import Builder
+from buildkit.solve.solve import Builder, Explained
 from buildkit.solver.job import Solver
 from buildkit.solver.keydb import DatabaseKeys
+from buildkit.solver.record import StepRecords
 from buildkit.source.answers import Answers
 from buildkit.source.image import Images
 from buildkit.source.pull import Pulls
@@ -74,9 +75,16 @@ class Engine:
     sessions: Sessions
     builder: Builder
 
-    async def solve(self, request: SolveRequest, progress: Stream, *, driver: Frontend | None = None) -> SolveResponse:
+    async def solve(
+        self,
+        request: SolveRequest,
+        progress: Stream,
+        *,
+        driver: Frontend | None = None,
+        explained: Explained | None = None,
+    ) -> SolveResponse:
         """Run one build; see `buildkit.solve.solve.Builder.solve`."""
-        return await self.builder.solve(request, progress, driver=driver)
+        return await self.builder.solve(request, progress, driver=driver, explained=explained)
 
 
 @asynccontextmanager
@@ -123,7 +131,7 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
     frontends: dict[str, Frontend] = {"dockerfile.v0": Remembered(_make_dockerfile_frontend, db, _DOCKERFILE_CODE)}
     for name in config.without_frontends:
         frontends.pop(name, None)
-    return Engine(config, db, store, sessions, Builder(worker, solver, images, frontends, pulls))
+    return Engine(config, db, store, sessions, Builder(worker, solver, images, frontends, pulls, StepRecords(db)))
 
 
 def _make_dockerfile_frontend() -> Frontend:

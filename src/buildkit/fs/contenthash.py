@@ -139,6 +139,28 @@ class ContentTree:
         found = [self.digest(selector) for selector in selectors or (Selector(),)]
         return digests.sha256("\0".join(found).encode())
 
+    def listed(self, selectors: Sequence[Selector]) -> Iterator[Listed]:
+        """The files that `digest_all` of these selectors has seen, each with its digest."""
+        for selector in selectors or (Selector(),):
+            for path, node in self._seen(selector):
+                yield Listed(path[1:], node.status, node.link, node.digest)
+
+    def _seen(self, selector: Selector) -> Iterator[tuple[str, _Node]]:
+        path = clean("/" + selector.path)
+        if not selector.wildcard and not selector.include and not selector.exclude:
+            whole = [self._find(_key_path(path), follow_last=selector.follow_links)]
+        else:
+            whole = []
+            for item in self._select(path, selector)[1]:
+                if item.follow and item.node.is_link:
+                    whole.append(self._find(item.path, follow_last=True))
+                else:
+                    yield item.real, item.node
+        for place, node in whole:
+            for found, one, is_header in self._records(place, node):
+                if found and not is_header:
+                    yield found, one
+
     def files(self) -> Iterator[Listed]:
         """Everything below the root, parents first, as it was listed when it was first looked at."""
         for path, node, is_header in self._records("", self._root):

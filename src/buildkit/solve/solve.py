@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from buildkit.core.aio import gather_all
-from buildkit.core.errors import InvalidInput
+from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.explanation import Explanation
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream
 from buildkit.core.result import Attestation, Result
@@ -18,10 +19,15 @@ from buildkit.solve.provenance.wanted import Wanted, parse_wanted
 from buildkit.solve.refs import FrontendRequest, LazyRef, own
 from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.solver.job import Job, Solver
+from buildkit.solver.record import StepRecords
 from buildkit.source.image import Images
 from buildkit.source.pull import Pulls
+from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
+
+Explained = Callable[[Sequence[Explanation]], None]
+"""Hears why each step ran."""
 
 _SHOWN = "frontend."
 """What a frontend's metadata begins with that clients are to see among the exporters' responses."""
@@ -36,11 +42,21 @@ class Builder:
     images: Images
     frontends: Mapping[str, Frontend]
     pulls: Pulls
+    steps: StepRecords
 
-    async def solve(self, request: SolveRequest, progress: Stream, *, driver: Frontend | None = None) -> SolveResponse:
+    async def solve(
+        self,
+        request: SolveRequest,
+        progress: Stream,
+        *,
+        driver: Frontend | None = None,
+        explained: Explained | None = None,
+    ) -> SolveResponse:
         """Run one build to its end; ``progress`` gets everything that happens and is closed by the caller.
 
         ``driver`` is the frontend of a request that has neither a frontend nor a definition: the client itself.
+
+        ``explained`` gets why each step ran, also when the build fails.
 
         Raises `BuildkitError` with the vertex and the source lines that it comes from.
         """
@@ -64,8 +80,14 @@ class Builder:
                     self.images,
                     request.policies,
                 )
-                wanted = await self._ask(building, request, driver)
-                result = await evaluate(wanted, job)
+                since = time.time_ns()
+                try:
+                    wanted = await self._ask(building, request, driver)
+                    result = await evaluate(wanted, job)
+                except BuildkitError:
+                    await self._learn(request, job, lease, since, explained)
+                    raise
+                await self._learn(request, job, lease, since, explained)
                 if attested is not None and request.exporters:
                     said = _predicates(wanted, job, started, attested, attested.mode)
                     result = replace(result, attestations={p: (_attestation(c, attested),) for p, c in said.items()})
@@ -75,6 +97,22 @@ class Builder:
             key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
         }
         return SolveResponse({**shown, **response}, result.metadata, predicates)
+
+    async def _learn(
+        self, request: SolveRequest, job: Job[Ref | None], lease: Lease, since: int, explained: Explained | None
+    ) -> None:
+        """Keep the records of what ran, so that a later build can be explained, and explain this one."""
+        if explained is None and not job.did("executed"):
+            return
+        from buildkit.solve.explain import StepHistory, scope_of, secrets_of
+
+        session = self.worker.sessions.find(request.session)
+        history, scope = StepHistory(self.steps, self.worker.store), scope_of(request, session)
+        if explained is not None:
+            records = job.records
+            secrets = await secrets_of(records, session)
+            explained(await history.explain(records, scope, since, secrets, lease))
+        history.save(job.ended("executed", "loaded"), scope)
 
     async def _ask(self, building: BuildBridge, request: SolveRequest, driver: Frontend | None) -> Result[LazyRef]:
         if request.definition is not None:

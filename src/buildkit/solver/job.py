@@ -243,6 +243,14 @@ class Job(Generic[R]):
         """What each vertex did and why, inputs before consumers; may be read when the job is over."""
         return [step_record(state) for state in self.states]
 
+    def did(self, *outcomes: str) -> bool:
+        """Whether any vertex with inputs has one of these outcomes."""
+        return any(state.inputs and state.outcome in outcomes for state in self.states)
+
+    def ended(self, *outcomes: str) -> list[StepRecord]:
+        """The records of vertices with one of these outcomes, inputs before consumers."""
+        return [step_record(state) for state in self.states if state.outcome in outcomes]
+
     def _edge(self, edge: Edge[R], imports: Imports[R]) -> EdgeState[R]:
         state = self._solver.load(edge.vertex, self, None, imports)[edge.vertex]
         return self._solver.edge(state, edge.output)

@@ -12,10 +12,12 @@ from buildkit.core.digest import EMPTY, Digest
 from buildkit.core.values import astuple
 from buildkit.fs.contenthash import ContentTree, Missing, Selector
 from buildkit.store.lease import Lease
+from buildkit.store.listings import Listings
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
 from buildkit.store.refs import Ref
 from buildkit.store.trees import Trees
+from buildkit.store.view import View
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS ref_checksums (
@@ -33,6 +35,7 @@ class Checksums:
         self._parts = parts
         self._trees = trees
         self._places = places
+        self.listings = Listings(db)
         db.ensure(_SCHEMA)
 
     async def digest(self, ref: Ref, selectors: Sequence[Selector], lease: Lease) -> Digest:
@@ -42,7 +45,7 @@ class Checksums:
             return await self._of_record(ref, selectors, lease)
         async with self._trees.turn(ref.id):
             if self._parts.snapshotter.find(ref.id) is None:
-                return await asyncio.to_thread(view.digest, selectors)
+                return await asyncio.to_thread(self._of_view, view, selectors)
         return await self._of_tree(ref, selectors, lease, root_header=EMPTY)
 
     async def _of_record(self, ref: Ref, selectors: Sequence[Selector], lease: Lease) -> Digest:
@@ -61,14 +64,28 @@ class Checksums:
     ) -> Digest:
         mounts = await self._trees.mounts(ref.id, lease)
         async with self._places.mounted_meanwhile(mounts) as path:
-            return await asyncio.to_thread(digest_tree, path, selectors, root_header)
+            return await asyncio.to_thread(digest_tree, path, selectors, root_header, self.listings)
+
+    def _of_view(self, view: View, selectors: Sequence[Selector]) -> Digest:
+        digest = view.digest(selectors)
+        if not self.listings.has(digest):
+            self.listings.put(digest, view.listed(selectors), view.owner)
+        return digest
 
 
-def digest_tree(path: Path, selectors: Sequence[Selector], root_header: Digest = "") -> Digest:
-    """The digest of parts of a directory; ``root_header`` as `buildkit.fs.contenthash.ContentTree` has it."""
+def digest_tree(
+    path: Path, selectors: Sequence[Selector], root_header: Digest = "", listings: Listings | None = None
+) -> Digest:
+    """The digest of parts of a directory; ``root_header`` as `buildkit.fs.contenthash.ContentTree` has it.
+
+    ``listings`` are told what it was made of.
+    """
     with ContentTree(str(path), root_header=root_header) as tree:
         try:
-            return tree.digest_all(selectors)
+            digest = tree.digest_all(selectors)
+            if listings is not None and not listings.has(digest):
+                listings.put(digest, tree.listed(selectors), None)
+            return digest
         except Missing as error:
             from buildkit.fs.neighbours import explain_missing
 

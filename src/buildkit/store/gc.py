@@ -70,6 +70,17 @@ class PrunePolicy:
     max_used_space: int = 0
     min_free_space: int = 0
 
+    def __str__(self) -> str:
+        limits = [
+            self.all and "internal records too",
+            self.keep_duration and f"unused for {self.keep_duration:g} seconds",
+            self.max_used_space and f"beyond {self.max_used_space} bytes",
+            self.reserved_space and f"reserving {self.reserved_space} bytes",
+            self.min_free_space and f"keeping {self.min_free_space} bytes free",
+            self.filters and f"matching {' or '.join(self.filters)}",
+        ]
+        return "pruned: " + (", ".join(text for text in limits if text) or "everything unused")
+
 
 def keep_bytes(policy: PrunePolicy, total: int, free: int) -> int:
     """How many bytes may stay; 0 for no limit, and then everything that matches goes."""
@@ -163,6 +174,7 @@ class Collector:
                 if (keep and total < keep) or not self._is_free(record):
                     continue
                 await drop(self._parts, record)
+                self._parts.records.evict((record.id,), str(policy))
                 total -= sizes.get(record.id, 0)
                 yield _usage(record, False, sizes.get(record.id, 0))
 

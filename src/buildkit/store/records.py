@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS ref_blobs (
 CREATE TABLE IF NOT EXISTS ref_attachments (
     ref TEXT NOT NULL REFERENCES refs (id) ON DELETE CASCADE, digest TEXT NOT NULL, PRIMARY KEY (ref, digest)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ref_evictions (ref TEXT PRIMARY KEY, rule TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ref_blobs_by_digest ON ref_blobs (digest);
 CREATE INDEX IF NOT EXISTS ref_attachments_by_digest ON ref_attachments (digest);
 """
@@ -39,6 +40,7 @@ _COLUMNS = (
 )
 _BLOB_COLUMNS = "compression, times, digest, size, media_type, annotations, urls, diff_id, created"
 
+_WONDER_NS = 90 * 24 * 3600 * 10**9
 AS_IMPORTED = ""
 """The `LayerBlob.times` of a blob that came with an image: it is what it is, under every policy."""
 
@@ -102,6 +104,17 @@ class Records:
         self._known: dict[str, Record] = {}
         self._touched: set[str] = set()
         db.ensure(_SCHEMA)
+
+    def evict(self, ids: Iterable[str], rule: str) -> None:
+        """Remember by which rule rows were removed, for as long as someone may wonder."""
+        now = time.time_ns()
+        self._db.execute_many("INSERT OR REPLACE INTO ref_evictions VALUES (?, ?, ?)", [(id, rule, now) for id in ids])
+        self._db.execute("DELETE FROM ref_evictions WHERE at < ?", (now - _WONDER_NS,))
+
+    def eviction(self, id: str) -> str | None:
+        """The rule by which a row was removed."""
+        rows = self._db.execute("SELECT rule FROM ref_evictions WHERE ref = ?", (id,))
+        return str(rows[0][0]) if rows else None
 
     def find(self, id: str) -> Record | None:
         """The row, or None."""

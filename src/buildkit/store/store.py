@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from buildkit.store.caches import Caches, Sharing
     from buildkit.store.gc import Collector, PrunePolicy, Usage
     from buildkit.store.kept import Digests, KeptTree
+    from buildkit.store.listings import FileState
 
 
 class Store:
@@ -281,6 +282,24 @@ class Store:
             mounts = await self.mounts(None, lease)
             return await asyncio.to_thread(digest_tree, Path(mounts[0].source), selectors)
         return await self._checksums.digest(ref, selectors, lease)
+
+    def files_of(self, digest: Digest) -> dict[str, FileState] | None:
+        """What a `checksum` was made of, by path; None when it is not known."""
+        return self._checksums.listings.find(digest)
+
+    async def digest_as(self, ref: Ref, path: str, state: FileState, lease: Lease) -> str:
+        """The digest (hex) that a file would have with the mode and owner of ``state``; "" when it is not there."""
+        from buildkit.store.listings import digest_as
+
+        view = self.find_view(ref)
+        if view is not None:
+            return await asyncio.to_thread(digest_as, view.root, path, state)
+        async with self.mounted(ref, lease) as root:
+            return await asyncio.to_thread(digest_as, str(root), path, state)
+
+    def eviction(self, id: str) -> str | None:
+        """The rule by which a ref was pruned; None when it was not."""
+        return self._parts.records.eviction(id)
 
     async def read_file(self, ref: Ref | None, path: str, lease: Lease, *, limit: int) -> bytes:
         """The first ``limit`` bytes of a file, links followed inside the ref; raises `NotFound`."""

@@ -81,6 +81,16 @@ class View:
 
                 raise error.suffixed(explain_missing(self.root, error.path, self._patterns[1])) from None
 
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """Who stands for all owners; None for those that files have."""
+        return self._owner
+
+    def listed(self, selectors: Sequence[Selector]) -> list[Listed]:
+        """The files that `digest` of these selectors has seen."""
+        with self._lock:
+            return list(self._open().listed(selectors))
+
     def read(self, path: str, limit: int) -> bytes:
         """The first ``limit`` bytes of a file, links followed inside the view; raises `NotFound`, `Changed`."""
         with self._lock:
