@@ -157,7 +157,7 @@ def _import_loop() -> None:
     """Import the event loop without what it would need for TLS: only daemons are spoken to with that on the loop."""
     from buildkit.core.lean import lean_imports
 
-    with lean_imports(absent=("ssl",), later=("inspect", "ipaddress", "linecache", "locale", "traceback")):
+    with lean_imports(absent=("ssl",), later=("inspect", "ipaddress", "linecache", "locale")):
         import asyncio  # noqa: F401
         import pathlib  # noqa: F401
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from calendar import timegm
 from collections.abc import Awaitable, Callable
 
 from buildkit.core.digest import Digest, sha256
@@ -150,6 +149,8 @@ def parse_time(text: str) -> int | None:
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     if not (1 <= month <= 12 and 1 <= day <= 31 and year >= 1):
         return None
+    from calendar import timegm
+
     seconds = timegm((year, month, day, hour, minute, second))
     if match[8]:
         offset = int(match[9]) * 3600 + int(match[10]) * 60
