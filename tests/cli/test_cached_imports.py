@@ -1,4 +1,7 @@
-"""What a fully cached rebuild imports: start-up time is most of it, so every module is on a committed list."""
+"""What a fully cached rebuild imports: start-up time is most of it, so every module is on a committed list.
+
+A module that is missing there is imported where it is used, or costs every build: then it is added by hand.
+"""
 
 from __future__ import annotations
 
