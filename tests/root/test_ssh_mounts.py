@@ -11,7 +11,7 @@ from tests.kit.programs import add_program
 from tests.kit.rootfs import PATH, busybox_root
 from tests.kit.workshop import workshop
 
-from buildkit.api import ops_pb2 as pb
+from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput, NotFound
 from buildkit.session.session import Session
 from buildkit.session.ssh import AgentSource, open_agents

@@ -100,8 +100,9 @@ class Database:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                 raise
-            kind = Exhausted if _is_full(error) else Corrupt
-            raise kind(f"database {self.path}: {error}") from error
+            if _is_full(error):
+                raise Exhausted(f"database {self.path}: no space left on device") from error
+            raise Corrupt(f"database {self.path}: {error}") from error
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row, in one transaction."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.sockets import socket_place
 from buildkit.core.values import dataclass
 from buildkit.session.session import Agents
 
@@ -164,7 +165,9 @@ async def _agent_with_keys(paths: Iterable[str]) -> AsyncIterator[str]:
     """An agent that holds keys and ends with the scope, or with this process; gives its socket."""
     from asyncio.subprocess import DEVNULL, PIPE
 
-    with tempfile.TemporaryDirectory(prefix="buildkit-keys-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="buildkit-keys-", dir=socket_place(), ignore_cleanup_errors=True
+    ) as directory:
         socket = f"{directory}/agent.sock"
         # the agent lasts as long as its command, and that until our end of the pipe is closed
         try:

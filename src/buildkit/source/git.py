@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from buildkit.core.errors import FailedPrecondition
 from buildkit.core.platform import Platform
+from buildkit.core.sockets import socket_place
 from buildkit.core.values import asdict
 from buildkit.llb.giturl import is_commit
 from buildkit.session.registry import Sessions
@@ -186,7 +187,7 @@ class GitTree:
             agent = await scope.enter_async_context(self._agent(ids)) if wanted.agent else ""
             hosts = ""
             if wanted.known_hosts:
-                folder = scope.enter_context(tempfile.TemporaryDirectory(prefix="buildkit-ssh-"))
+                folder = scope.enter_context(tempfile.TemporaryDirectory(prefix="buildkit-ssh-", dir=socket_place()))
                 hosts = f"{folder}/known_hosts"
                 Path(hosts).write_text(wanted.known_hosts)
             yield Git(Door(agent=agent, known_hosts=hosts), log=log)
