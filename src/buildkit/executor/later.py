@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from buildkit.executor.executor import Container, Output, Usage
     from buildkit.executor.runc import RuncExecutor
 
+_RUNTIME, _NETWORK = "runtime", "network"
+"""Directories that stay: the runtime's state and the networks."""
+
 
 class LaterExecutor:
     """`buildkit.executor.runc.RuncExecutor`, imported and made by the first `run`."""
@@ -20,6 +23,16 @@ class LaterExecutor:
         self._directory = directory
         self._settings = settings
         self._made: RuncExecutor | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove at once what a killed process left of its containers: their configuration may hold secrets."""
+        places = (self._directory, self._directory / _RUNTIME)
+        left = [path.name for place in places if place.is_dir() for path in place.iterdir() if path.is_dir()]
+        if set(left) - {_RUNTIME, _NETWORK}:
+            from buildkit.executor.sweep import sweep
+
+            sweep(self._directory, self._directory / _RUNTIME, self._settings.cgroup_parent)
 
     async def run(self, container: Container, output: Output) -> Usage:
         """See `buildkit.executor.executor.Executor`."""

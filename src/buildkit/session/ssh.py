@@ -117,7 +117,9 @@ async def agent_socket(agents: Agents, id: str, *, uid: int = 0, gid: int = 0, m
             connections.discard(task)
             writer.close()
 
-    with tempfile.TemporaryDirectory(prefix="buildkit-ssh-", dir=socket_place(), ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="buildkit-ssh-", dir=socket_place(), ignore_cleanup_errors=True
+    ) as directory:
         path = Path(directory, "agent.sock")
         server = await asyncio.start_unix_server(serve, path)
         try:
