@@ -56,6 +56,7 @@ SHELL ["/bin/sh", "-ec"]
 RUN echo $0 > /shell
 RUN ["/bin/sh", "-c", "echo exec > /exec"]
 """,
+    "added directories": "ADD sub /s\nADD . /all/\nADD s*/deep /g/\n",
     "archives": "ADD files.tar /unpacked/\nADD files.tar.gz /\nCOPY files.tar.gz /kept/\nADD a /plain\n",
     "config": """LABEL one=1 two="2 2"
 EXPOSE 80 53/udp
@@ -92,6 +93,24 @@ RUN --mount=type=bind,target=/new/mount/point true
 """,
     "user of workdir": "USER 5:6\nWORKDIR /x/y\nRUN pwd > /tmp/out || true\n",
     "unpacked": "ADD --unpack=false files.tar /kept/\nADD --chown=9:9 files.tar /owned/\n",
+    "mounts below new directories": """RUN --mount=type=cache,target=/c/d/e touch /c/x
+RUN --mount=type=tmpfs,target=/new/t true
+RUN --mount=type=bind,source=a,target=/file/of/context cat /file/of/context
+""",
+    "exclusions": "COPY --exclude=**/g --exclude=a . /e/\nADD --exclude=sub . /g/\n",
+    "existing places": """RUN mkdir /real && ln -s real /ln && ln -s /real/sub /dangling && touch /file
+COPY a /ln/
+COPY sub /ln/
+COPY a /dangling
+COPY sub/f /file
+COPY . /
+""",
+    "changes of lower trees": """RUN mkdir -p /x/y/z && echo 1 > /x/y/f && ln /x/y/f /x/hard && ln -s y /x/l
+RUN mv /x/y /x/moved && ln /x/moved/f /x/second && chown 5:5 /x && chmod 600 /x/hard
+RUN mv /x /xx && mkdir /x && mknod /x/null c 1 3 && mkfifo -m 600 /x/pipe
+RUN rm -rf /xx && mkdir /xx && chown 3000000:65536 /xx
+RUN n=$(printf 'a%.0s' $(seq 120)); mkdir -p /d/$n/$n && ln -s /d/$n/$n /d/l && touch "/d/$(printf '\\377')" /d/é
+""",
     "symbolic modes": "COPY --chmod=u=rwX,go=r sub /modes\nCOPY --chmod=a+x a /exec\n",
 }
 

@@ -27,7 +27,10 @@ class Buildah:
 
     def run(self, *words: str) -> str:
         storage = ["--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "overlay"]
-        done = subprocess.run(["buildah", *storage, *words], capture_output=True, text=True)
+        for _ in range(3):
+            done = subprocess.run(["buildah", *storage, *words], capture_output=True, text=True)
+            if "sealing memfd copy" not in done.stderr:  # a race of its own, now and then
+                break
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
         return done.stdout
 

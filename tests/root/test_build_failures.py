@@ -187,3 +187,8 @@ def test_an_output_that_cannot_be_written_is_named(project):
 def test_debug_shows_the_traceback(project):
     ended = command("--debug", *project.arguments("FROM\n"))
     assert ended.status == 1 and "Traceback" in ended.err and ended.errors
+
+
+def test_a_passwd_that_is_a_directory_is_named(project):
+    error = project.fail("FROM base\nRUN rm /etc/passwd && mkdir /etc/passwd\nRUN true\n")
+    assert "/etc/passwd is not a regular file" in error

@@ -151,7 +151,7 @@ def from_os(error: OSError) -> BuildkitError:
 
     spent = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
     reason = (error.strerror or str(error)).lower()
-    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None and not isinstance(name, int)]
     kind = Exhausted if error.errno in spent else FailedPrecondition
     return kind(": ".join([*names, reason]))
 

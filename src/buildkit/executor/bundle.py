@@ -13,7 +13,7 @@ from typing import Any
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.values import dataclass
 from buildkit.executor.executor import Attachment, Container, Secret, Source
-from buildkit.executor.stubs import missing_places, remove_stubs
+from buildkit.executor.stubs import make_parents, missing_places, remove_stubs
 from buildkit.executor.user import Identity, read_account_file, resolve_user
 from buildkit.fs import syscalls
 from buildkit.fs.mount import Mount, mount_all, unmount
@@ -68,10 +68,11 @@ class Bundle:
         self._close_sources()
 
     def note_stubs(self) -> None:
-        """Remember which mount points are missing in the root; `close` removes them if they are empty then."""
+        """Make the parents of mount points, and note those that are missing, for `close` to remove if still empty."""
         destinations = [attachment.destination for attachment in self.container.mounts]
         recursive = self.container.process.remove_stubs_recursive
         self._places = missing_places(self.root, destinations, recursive=recursive)
+        make_parents(self.root, destinations)
 
     def identity(self) -> Identity:
         """Who the process runs as, by the files of this root."""

@@ -22,18 +22,35 @@ def missing_places(root: str, destinations: Sequence[str], *, recursive: bool) -
     """
     missing: list[str] = []
     for destination in (*_ALWAYS, *destinations):
-        place = os.path.normpath("/" + destination)
-        if place == "/":
-            continue
-        try:
-            path = resolve_in_root(root, place)
-        except OSError:
-            continue
-        while path != root and not _exists(path):
-            missing.append(path)
-            if not recursive:
-                break
-            path = os.path.dirname(path)
+        above = _missing(root, destination)
+        missing += above if recursive else above[:1]
+    return missing
+
+
+def make_parents(root: str, destinations: Sequence[str]) -> None:
+    """Make the directories that mount points lack above them, with mode 0755: crun would make them sticky."""
+    for destination in destinations:
+        for path in reversed(_missing(root, destination)[1:]):
+            try:
+                os.mkdir(path)
+                os.chmod(path, 0o755)  # noqa: S103 - whatever our umask is
+            except OSError:
+                return  # the root is read-only, or something is in the way: the runtime says so
+
+
+def _missing(root: str, destination: str) -> list[str]:
+    """What is not there of a mount point and the directories above it, deepest first."""
+    missing: list[str] = []
+    place = os.path.normpath("/" + destination)
+    if place == "/":
+        return missing
+    try:
+        path = resolve_in_root(root, place)
+    except OSError:
+        return missing
+    while path != root and not _exists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
     return missing
 
 

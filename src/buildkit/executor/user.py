@@ -89,9 +89,10 @@ def _group_entries(group_file: str) -> list[list[str]]:
 
 def read_account_file(fd: int, name: str) -> str:
     """Read and close an open passwd or group file that a build made: regular, and of sane size."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InvalidInput(f"{name} is not a regular file")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidInput(f"{name} is not a regular file")
         content = file.read(_MAX_FILE + 1)
     if len(content) > _MAX_FILE:
         raise InvalidInput(f"{name!r} exceeds {_MAX_FILE} bytes")

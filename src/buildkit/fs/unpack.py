@@ -31,8 +31,11 @@ def unpack_file(
         fd = open_in_root(source_root, source, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return False
     with open(fd, "rb", 0) as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode) or not _is_archive(file, decompress):
+        if not _is_archive(file, decompress):
             return False
         file.seek(0)
         with explained("mkdir", dest):
