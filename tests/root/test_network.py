@@ -19,7 +19,7 @@ from buildkit.executor.runc import RuncExecutor
 from buildkit.executor.settings import NetworkSettings, Settings
 from buildkit.fs.mount import overlay_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("network")]
 
 PLUGINS = "/usr/lib/cni"
 FETCH = f"busybox wget -qO- http://{WORLD}/"
