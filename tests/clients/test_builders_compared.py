@@ -52,6 +52,7 @@ def test_the_config_is_the_one_that_buildah_makes(project, other, base, case):
     assert {key: ours.get(key) or None for key in SAME} == {key: theirs.get(key) or None for key in SAME}
 
 
+@pytest.mark.row("D15", "D84", "D85", "D86", "D89", "E38", "X24")
 @pytest.mark.parametrize("case", [*CASES, *BUILDKIT_CASES])
 def test_the_image_is_the_one_that_buildkit_makes_to_the_byte(project, daemon, base, case):
     project.put("Dockerfile", dockerfile(case))

@@ -37,6 +37,7 @@ RUN not a command
     )
 
 
+@pytest.mark.row("D12", "D14")
 def test_heredocs_are_scripts_files_and_programs(project):
     assert project.text("""FROM base
 RUN <<EOT
@@ -109,6 +110,7 @@ RUN --mount=type=secret,id=s,env=WORD --mount=type=secret,id=s,target=/s,mode=04
     assert "run/secrets" not in tree
 
 
+@pytest.mark.row("L99")
 def test_a_required_secret_that_is_missing_is_named(project):
     assert "secret s: not found" in project.fail(
         "FROM base\nRUN --mount=type=secret,id=s,required cat /run/secrets/s\n"
@@ -229,6 +231,7 @@ def test_linked_copies_are_layers_of_their_own(project):
     assert project.tree(None)["d/b"] == "-rw-r--r-- 3:3 2"
 
 
+@pytest.mark.row("D87")
 def test_copy_keeps_parents_and_leaves_out_what_is_excluded(project):
     project.write(x__y__a="1", x__y__b="2", x__skip__c="3", z__d="4")
     tree = project.tree("""FROM scratch
@@ -255,6 +258,7 @@ def test_a_link_in_the_image_does_not_lead_copies_out_of_it(project):
     assert tree["etc/f"] and tree["etc/sub/f"] and not os.path.lexists("/etc/f") and not os.path.lexists("/etc/sub")
 
 
+@pytest.mark.row("D125")
 def test_the_ignore_file_hides_files_and_excepts_some(project):
     project.put(".dockerignore", "# comment\n**/*.log\ntmp\n!tmp/keep\n.dockerignore\nDockerfile\n")
     project.write(a="", b__c="", tmp__x="", tmp__keep="")
@@ -263,6 +267,7 @@ def test_the_ignore_file_hides_files_and_excepts_some(project):
     assert sorted(files) == ["a", "b/c", "tmp/keep"]
 
 
+@pytest.mark.row("D124")
 def test_an_ignore_file_of_the_dockerfile_comes_first(project):
     project.write(a="", b="")
     project.put(".dockerignore", "a")

@@ -80,6 +80,7 @@ def test_the_same_build_many_times_at_once_executes_each_step_once(project):
     assert [sum("RUN cat" in name for name in names) for names in ran] == [1] * 8
 
 
+@pytest.mark.row("X76")
 def test_no_more_steps_run_at_once_than_allowed(project):
     lines = "".join(
         f"FROM base AS s{n}\nRUN --mount=type=cache,target=/c mkdir /c/busy && echo {n} >> /c/log && rmdir /c/busy\n"
