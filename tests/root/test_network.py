@@ -315,6 +315,18 @@ async def test_a_killed_process_leaves_a_network_that_the_next_one_releases(yard
     assert yard.records() == []
 
 
+@pytest.mark.row("X44")
+async def test_what_a_process_killed_while_it_joined_a_network_had_there_is_released(yard, land):
+    killed(yard, "cni")
+    for path in (yard.state / "network").glob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "result": {}}))
+    assert "10.10.9." in land.rules()
+    yard.open(mode="none")
+    await yard.executor.prepare()
+    assert yard.addresses() == []
+    assert land.rules() == ""
+
+
 async def test_records_that_are_damaged_are_removed(yard):
     (yard.state / "network").mkdir(parents=True)
     for name, text in (("a.json", "{"), ("b.json", "[]"), ("c.json", '{"network": 3}'), ("d", ""), ("e.tmp", "x")):
@@ -339,6 +351,18 @@ async def test_a_bridge_of_our_own_leads_to_the_world_and_goes_with_its_last_use
     assert "testbr1" in land.links()
     other.close()
     assert "testbr1" not in land.links()
+
+
+@pytest.mark.row("X45")
+async def test_many_at_once_may_be_the_first_on_a_bridge(yard, land):
+    yard.open(**BRIDGE, pool_size=4)
+    other = RuncExecutor(yard.path / "other", Settings(replace(yard.settings, **BRIDGE, pool_size=4)))
+    await asyncio.gather(yard.executor.prepare(), other.prepare())
+    try:
+        assert await yard.run(FETCH) == "the world\n"
+        assert len(list((yard.path / "other/network").glob("*.json"))) == 4
+    finally:
+        other.close()
 
 
 @pytest.mark.row("X45")

@@ -7,15 +7,22 @@ interfaces like those that are gone.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import replace
+from buildkit.executor.bridge import LOCKS
 from buildkit.executor.cni import Attachment, Network, Plugins
-from buildkit.executor.netns import StandIn, drop_namespace, make_namespace
+from buildkit.executor.leases import result_from_leases
+from buildkit.executor.netns import StandIn, drop_namespace, make_namespace, network_id
 
 
 class Attachments:
@@ -25,6 +32,8 @@ class Attachments:
         self._directory = directory
         self._network = network
         self._plugins = plugins
+        self._first = threading.Lock()
+        self._is_first = True
 
     def open(self, hostname: str = "") -> Attachment:
         """A new namespace on the network; raises `FailedPrecondition` with what the plugin says."""
@@ -36,7 +45,7 @@ class Attachments:
         self._record(made)
         try:
             make_namespace(made.namespace)
-            made = replace(made, result=self._plugins.add(self._network, made))
+            made = replace(made, result=self._add(made))
             self._record(made)
         except BaseException as error:
             self._give_up(made)
@@ -59,6 +68,18 @@ class Attachments:
         except FailedPrecondition:
             return False
         return True
+
+    def _add(self, attachment: Attachment) -> Mapping[str, Any]:
+        """Plugins make what containers share, such as chains of the firewall, and fail when two make it at once.
+
+        So the first addition of every process on the machine goes alone.
+        """
+        if self._is_first:
+            with self._first, _alone():
+                result = self._plugins.add(self._network, attachment)
+                self._is_first = False
+                return result
+        return self._plugins.add(self._network, attachment)
 
     def _give_up(self, attachment: Attachment, *, altered: bool = False) -> None:
         released = not altered and self._delete(attachment)
@@ -86,6 +107,18 @@ class Attachments:
         scratch.replace(scratch.with_suffix(".json"))
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Against other processes that use this network."""
+    LOCKS.mkdir(mode=0o711, parents=True, exist_ok=True)
+    lock = os.open(LOCKS / f"{network_id()}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def sweep_networks(directory: Path) -> None:
     """Release what a killed process had on networks; called inside of the enclosure before anything is opened."""
     if not directory.is_dir():
@@ -105,6 +138,8 @@ def _sweep_one(directory: Path, path: Path) -> None:
         path.unlink()
         return
     drop_namespace(attachment.namespace)
+    if not attachment.result:
+        attachment = replace(attachment, result=result_from_leases(network, attachment))
     _release_gone(network, plugins, attachment)
     path.unlink()
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.executor.cni import Network
-from buildkit.executor.netns import remove_bridge
+from buildkit.executor.netns import network_id, remove_bridge
 
-_LOCKS = Path("/run/buildkit")
+LOCKS = Path("/run/buildkit")
+"""Where processes agree about the machine's networks."""
+
 _LONGEST_NAME = 15
 _SIOCBRADDBR = 0x89A0
 
@@ -41,10 +43,9 @@ def bridge_network(bridge: str, subnet: str) -> Network:
 class Bridge:
     """The device. Every process that uses it holds a lock; the last one to leave removes it if one of them made it."""
 
-    def __init__(self, name: str, locks: Path = _LOCKS) -> None:
+    def __init__(self, name: str, locks: Path = LOCKS) -> None:
         self._name = name
-        network = Path("/proc/thread-self/ns/net").stat().st_ino
-        self._path = locks / f"{name}-{network}.lock"
+        self._path = locks / f"{name}-{network_id()}.lock"
         self._lock = -1
 
     def hold(self) -> None:

@@ -12,7 +12,9 @@ import os
 import shutil
 import socket
 import struct
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from buildkit.core.errors import Internal, PermissionDenied
 from buildkit.core.values import dataclass
@@ -21,6 +23,7 @@ from buildkit.fs import syscalls
 _CLONE_NEWNET = 0x40000000
 _SIOCGSKNS, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCBRDELBR = 0x894C, 0x8913, 0x8914, 0x89A1
 _IFF_UP = 1
+_SO_NETNS_COOKIE = 71
 _INTERFACE = struct.Struct("16sh22x")
 
 
@@ -65,6 +68,17 @@ def drop_namespace(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def network_id() -> str:
+    """What tells this thread's network from every other since the machine started; inode numbers come again."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        try:
+            number = int.from_bytes(control.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:  # before Linux 5.14
+            number = os.stat("/proc/thread-self/ns/net").st_ino
+    return f"{boot}-{number}"
 
 
 def set_up(interface: str, *, up: bool = True) -> None:
