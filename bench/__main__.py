@@ -1,23 +1,21 @@
-"""``python -m bench [WORKLOAD …]``: run workloads, print a table, write JSON below bench/results/."""
+"""``python -m bench [WORKLOAD …]``: run workloads, print a table, write JSON below bench/results/.
+
+Put the state where deleting costs nothing (``--work /dev/shm``): ext4 takes long to use freed inodes again.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.peers import ROOT, peers
+from bench.peers import ROOT, Bench, peers
+from bench.rows import Row, table
 from bench.workloads import WORKLOADS
-
-
-def table(rows: list[dict[str, object]]) -> str:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, *([str(row.get(column, "")) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
 def main() -> int:
@@ -33,19 +31,23 @@ def main() -> int:
     from tests.kit.images import busybox_image, copy_to_registry
     from tests.kit.registry import registry
 
-    results: list[dict[str, object]] = []
+    results: list[Row] = []
     with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-") as folder:
         work = Path(folder)
         with registry(work / "registry") as host, peers(work, set(options.peers.split(","))) as builders:
             base = f"{host}/base:1"
             copy_to_registry(busybox_image(work / "base"), base)
+            bench = Bench(work, base, builders, options.runs)
             for name in options.workload or WORKLOADS:
-                found = WORKLOADS[name](work, base, builders, options.runs)
+                found = WORKLOADS[name](bench)
                 print(table(found), end="\n\n", flush=True)
                 results += found
+    if len(results) > len(found):
+        print(table(results))
     target = ROOT / "bench/results"
     target.mkdir(exist_ok=True)
-    (target / f"{time.strftime('%Y%m%d-%H%M%S')}.json").write_text(json.dumps(results, indent=1))
+    report = {"processors": os.cpu_count(), "load": os.getloadavg(), "rows": [row.fields() for row in results]}
+    (target / f"{time.strftime('%Y%m%d-%H%M%S')}.json").write_text(json.dumps(report, indent=1))
     return 0
 
 

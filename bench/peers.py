@@ -1,118 +1,125 @@
-"""The builders that are compared: ours embedded, buildah, and a real buildkitd when one is named."""
+"""The builders that are compared: ours in the command or as a daemon, buildah, and a real buildkitd where one is named.
+
+``BUILDCTL`` and ``BUILDKITD`` name our programs, ``PEER_BUILDCTL`` and ``PEER_BUILDKITD`` the real ones.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cost import Cost, environment, measure, median
+
 ROOT = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Wall and CPU seconds (CPU of the command and, for a daemon, of its process tree)."""
-
-    wall: float
-    cpu: float
+OUR_BUILDCTL = os.environ.get("BUILDCTL", str(ROOT / ".venv/bin/buildctl"))
+OUR_BUILDKITD = os.environ.get("BUILDKITD", str(ROOT / ".venv/bin/buildkitd"))
+BUILDCTL = os.environ.get("PEER_BUILDCTL", "")
+BUILDKITD = os.environ.get("PEER_BUILDKITD", "")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A builder with its own state."""
+    """A builder with its own state: ``client`` is the beginning of its command line, ``daemon`` a process or 0."""
 
     name: str
-    state: Path
+    client: tuple[str, ...]
     daemon: int = 0
-    address: str = ""
 
     def build(self, context: Path, output: str = "", *options: str) -> list[str]:
         """The command line that builds ``context`` (with its Dockerfile)."""
-        if self.name == "ours":
-            command = [
-                os.environ.get("BUILDCTL", str(ROOT / ".venv/bin/buildctl")),
-                "build",
-                "--root",
-                str(self.state),
-                *frontend(context),
-            ]
-        elif self.name == "buildkit":
-            command = [os.environ.get("PEER_BUILDCTL", "buildctl"), "--addr", self.address, "build", *frontend(context)]
-        else:
-            command = ["buildah", *self._storage(), "bud", "--layers", "--tls-verify=false"]
-            command += ["--isolation", "chroot", "--pull=false"]
-            return [*command, *options, *(["-t", output] if output else []), str(context)]
-        return [*command, "--progress", "plain", *options, *(["--output", output] if output else [])]
+        if self.client[0] == "buildah":
+            words = ["bud", "--layers", "--tls-verify=false", "--isolation", "chroot", "--pull=false"]
+            return [*self.client, *words, *options, *(["-t", output] if output else []), str(context)]
+        frontend = ["--frontend", "dockerfile.v0", "--local", f"context={context}", "--local", f"dockerfile={context}"]
+        return self.solve(*frontend, *options, *(["--output", output] if output else []))
 
-    def _storage(self) -> list[str]:
-        folders = ["--root", str(self.state / "root"), "--runroot", str(self.state / "run")]
-        return [*folders, "--storage-driver", "overlay"]
+    def solve(self, *options: str) -> list[str]:
+        """The command line of another build."""
+        return self.buildctl("build", "--progress", "plain", *options)
 
+    def buildctl(self, command: str, *options: str) -> list[str]:
+        """Any command of a client of BuildKit; ours without a daemon has its state behind the command."""
+        if self.client[1] == "--root":
+            return [self.client[0], command, *self.client[1:], *options]
+        return [*self.client, command, *options]
 
-def frontend(context: Path) -> list[str]:
-    return ["--frontend", "dockerfile.v0", "--local", f"context={context}", "--local", f"dockerfile={context}"]
+    def measure(self, *commands: list[str]) -> Cost:
+        """Run commands at once."""
+        return measure(*commands, daemon=self.daemon)
 
 
-def cpu_of_tree(pid: int) -> float:
-    """CPU seconds of a process, its reaped children and its live descendants."""
-    if not pid:
-        return 0.0
-    ticks = 0
-    pids = [pid]
-    while pids:
-        one = pids.pop()
-        try:
-            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))
-            for task in Path(f"/proc/{one}/task").iterdir():
-                pids += map(int, (task / "children").read_text().split())
-        except OSError:
-            continue
-    return ticks / os.sysconf("SC_CLK_TCK")
+@dataclass(frozen=True)
+class Bench:
+    """What a workload is given: a folder, the name of a base image, builders, and how often to measure."""
+
+    work: Path
+    base: str
+    peers: list[Peer]
+    runs: int
+
+    @property
+    def ours(self) -> Peer:
+        """The engine in the command."""
+        return self.peers[0]
+
+    def interleave(self, peers: list[Peer], runs: int, command: Callable[[Peer, int], list[str]]) -> dict[str, Cost]:
+        """The median cost of every peer's commands, in turns."""
+        costs: dict[str, list[Cost]] = {peer.name: [] for peer in peers}
+        for run in range(runs):
+            for peer in peers:
+                costs[peer.name].append(peer.measure(command(peer, run)))
+        return {name: median(found) for name, found in costs.items()}
+
+    @contextmanager
+    def daemons(self, name: str, *, own_clients: bool = False) -> Iterator[list[Peer]]:
+        """Our daemon and the real one, both new. The same client drives them: the real one where it is at hand."""
+        with ExitStack() as stack:
+            found = []
+            for peer, daemon, client in (("ours", OUR_BUILDKITD, OUR_BUILDCTL), ("buildkit", BUILDKITD, BUILDCTL)):
+                if daemon:
+                    folder = self.work / f"{name}-{peer}"
+                    address, pid = stack.enter_context(running(daemon, folder))
+                    program = client if own_clients and client else BUILDCTL or OUR_BUILDCTL
+                    found.append(Peer(peer, (program, "--addr", address), pid))
+            yield found
 
 
-def measure(peer: Peer, command: list[str]) -> Cost:
-    """Run a command to its successful end."""
-    before, daemon = resource.getrusage(resource.RUSAGE_CHILDREN), cpu_of_tree(peer.daemon)
-    started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise RuntimeError(f"{peer.name}: {' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(wall, cpu + cpu_of_tree(peer.daemon) - daemon)
+@contextmanager
+def running(program: str, folder: Path) -> Iterator[tuple[str, int]]:
+    """A daemon with its state in a new folder: its address and process."""
+    folder.mkdir()
+    socket = folder / "s.sock"
+    words = [program, "--root", str(folder / "state"), "--addr", f"unix://{socket}", "--oci-worker-net", "host"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment())
+    try:
+        while not socket.exists():
+            if process.poll() is not None:
+                raise RuntimeError((folder / "log").read_text())
+            time.sleep(0.02)
+        measure([BUILDCTL or OUR_BUILDCTL, "--addr", f"unix://{socket}", "debug", "workers"])
+        yield f"unix://{socket}", process.pid
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def peers(work: Path, names: set[str]) -> Iterator[list[Peer]]:
-    """Start what needs starting; ``buildkit`` takes part when PEER_BUILDKITD names a binary."""
-    found = [Peer("ours", work / "ours")]
-    daemon: subprocess.Popen[bytes] | None = None
-    if "buildah" in names and shutil.which("buildah"):
-        found.append(Peer("buildah", work / "buildah"))
-    if "buildkit" in names and (binary := os.environ.get("PEER_BUILDKITD")):
-        address = f"unix://{work}/peer.sock"
-        log = (work / "peer.log").open("wb")
-        daemon = subprocess.Popen(
-            [binary, "--root", str(work / "peer"), "--addr", address, "--oci-worker-net", "host"],
-            stdout=log,
-            stderr=log,
-        )
-        for _ in range(300):
-            if (work / "peer.sock").exists():
-                break
-            time.sleep(0.05)
-        found.append(Peer("buildkit", work / "peer", daemon.pid, address))
-    try:
+    """Ours in the command, and what it is compared with: ``buildah``, ``buildkit``; where they are at hand."""
+    found = [Peer("ours", (OUR_BUILDCTL, "--root", str(work / "ours")))]
+    with ExitStack() as stack:
+        if "buildah" in names and shutil.which("buildah"):
+            folders = ("--root", str(work / "buildah/root"), "--runroot", str(work / "buildah/run"))
+            found.append(Peer("buildah", ("buildah", *folders, "--storage-driver", "overlay")))
+        if "buildkit" in names and BUILDKITD:
+            address, pid = stack.enter_context(running(BUILDKITD, work / "peer"))
+            found.append(Peer("buildkit", (BUILDCTL or OUR_BUILDCTL, "--addr", address), pid))
         yield found
-    finally:
-        if daemon is not None:
-            daemon.terminate()
-            daemon.wait()
