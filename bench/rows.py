@@ -10,7 +10,7 @@ from bench.cost import Cost
 
 @dataclass(frozen=True)
 class Row:
-    """One number compared. ``unit`` says what of: ``wall s``, ``cpu s`` (of commands and daemons), ``daemon s``, ``MB``."""
+    """One number compared. ``unit``: ``wall s``, ``cpu s`` (of commands and daemons), ``daemon s`` or ``MB``."""
 
     workload: str
     peer: str

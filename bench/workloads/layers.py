@@ -15,7 +15,7 @@ from bench.rows import Row
 
 
 def gzip_layer(bench: Bench) -> list[Row]:
-    """A layer as gzip against one core of zlib level 6 (a fifth of its time), and that memory is flat over layer sizes."""
+    """A layer as gzip against one core of zlib level 6 (a fifth of its time), and memory that is flat."""
     sample, reference = _zlib()
     out: list[Row] = []
     peaks: list[float] = []
