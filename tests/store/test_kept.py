@@ -108,3 +108,18 @@ async def test_a_cache_mount_of_the_same_name_is_another_tree(tmp_path):
             (path / "poison").write_text("x")
         _, ref = await bring(store, lease, a="1")
         assert await files_of(store, ref, lease) == {"a": "1"}
+
+
+async def test_what_was_announced_is_told_to_the_next_user_unless_the_one_between_failed(tmp_path):
+    async with store_at(tmp_path) as store:
+        for announced, expected in ((b"one", b""), (b"two", b"one"), (b"two", b"two"), (b"", b"two"), (b"x", b"")):
+            async with store.lease() as lease, store.kept_tree("k", lease) as tree:
+                assert tree.announced == expected
+                tree.lend(changed=announced != expected, announced=announced)
+        async with store.lease() as lease:
+            with pytest.raises(ZeroDivisionError):
+                async with store.kept_tree("k", lease) as tree:
+                    assert tree.announced == b"x"
+                    raise ZeroDivisionError
+        async with store.lease() as lease, store.kept_tree("k", lease) as tree:
+            assert tree.announced == b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from buildkit.fs import packets
 from buildkit.fs.filehash import begin_file
 from buildkit.fs.packets import Stat
 from buildkit.fs.removal import remove
+from buildkit.fs.repeat import Repeat, join
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -69,13 +70,19 @@ class Receiver:
         compare: bool = True,
         owner: tuple[int, int] | None = None,
         remember: Callable[[os.stat_result, Digest], None] | None = None,
+        before: bytes = b"",
     ) -> None:
-        """``remember`` is told the digest (`buildkit.fs.filehash.hash_file`) of each file that is written."""
+        """``remember`` is told the digest (`buildkit.fs.filehash.hash_file`) of each file that is written.
+
+        ``before`` is what `announced` was after the transfer that made the directory what it still is.
+        """
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._mirror = mirror
         self._compare = compare
         self._owner = owner
         self._remember = remember
+        self._repeat = Repeat(before) if before and mirror and compare and owner is None else None
+        self._packets: list[bytes] = []
         self._self = (os.geteuid(), os.getegid())
         self._count = 0
         self._announced = False
@@ -94,10 +101,26 @@ class Receiver:
         self.done = False
         """The sender has said good-bye: nothing follows."""
 
-    def feed(self, messages: Iterable[bytes]) -> list[bytes]:
+    @property
+    def announced(self) -> bytes:
+        """What the sender announced, once it is done: ``before`` for the next transfer. Only of mirrors."""
+        return self._repeat.before if self._repeat is not None else join(self._packets)
+
+    def skip(self, messages: Sequence[bytes]) -> Sequence[bytes]:
+        """The packets that are left to `feed` when those at the front are the ones of ``before``; needs no disk."""
+        if self._repeat is None or self._announced:
+            return messages
+        left = self._repeat.skip(messages)
+        self.received += sum(map(len, messages[: len(messages) - len(left)]))
+        return left
+
+    def feed(self, messages: Sequence[bytes]) -> list[bytes]:
         """Take packets and return those to answer; raises `InvalidInput`, `FailedPrecondition` naming the file."""
         answers: list[bytes] = []
+        messages = self.skip(messages)
         try:
+            if messages and self._repeat is not None and not self._announced:
+                self._end_repeat(self._repeat, messages[0], answers)
             for message in messages:
                 self.received += len(message)
                 self._take(message, answers)
@@ -108,6 +131,16 @@ class Receiver:
             self._settle()
             answers.append(packets.FINISHED)
         return answers
+
+    def _end_repeat(self, repeat: Repeat, message: bytes, answers: list[bytes]) -> None:
+        """``message`` does not repeat the transfer before: it ends the announcement, or what was skipped counts."""
+        packet = packets.decode(message)
+        if repeat.is_whole and packet.kind == packets.STAT and packet.stat is None:
+            self._stack.clear()
+            return
+        self._repeat = None
+        for passed in repeat.passed():
+            self._take(passed, answers)
 
     def close(self) -> None:
         """Let go of the directory; files that are not complete go."""
@@ -132,6 +165,8 @@ class Receiver:
         if packet.kind == packets.DATA:
             self._take_data(packet.id, packet.content)
         elif packet.kind == packets.STAT:
+            if self._mirror and packet.stat is not None:
+                self._packets.append(message)
             self._take_stat(packet.stat, answers)
         elif packet.kind == packets.FINISH:
             self.done = True

@@ -22,13 +22,14 @@ async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
         messages = await call.receive_all()
         if not messages:
             raise Unavailable("the transfer ended early")
-        try:
-            answers = await finish_in_thread(receiver.feed, messages)
-        except BuildkitError as error:
-            call.send_all([encode_error(str(error))])
-            raise
-        if answers:
-            call.send_all(answers)
+        if left := receiver.skip(messages):
+            try:
+                answers = await finish_in_thread(receiver.feed, left)
+            except BuildkitError as error:
+                call.send_all([encode_error(str(error))])
+                raise
+            if answers:
+                call.send_all(answers)
         seen(receiver.received)
 
 

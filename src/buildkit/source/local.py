@@ -143,14 +143,16 @@ class Local:
         store = self._locals.store
         async with store.kept_tree(key, lease, description=description, record_type=RECORD_TYPE) as kept:
             memory = Fresh(self._locals.memory)
-            receiver = await finish_in_thread(Receiver, kept.path, compare=wanted.compare, remember=memory.remember)
+            receiver = await finish_in_thread(
+                Receiver, kept.path, compare=wanted.compare, remember=memory.remember, before=kept.announced
+            )
             try:
                 with _Counter(f"transferring {wanted.name}:", step.progress) as seen:
                     await fetch(patterns, receiver, seen)
             finally:
                 await finish_in_thread(receiver.close)
             step.note(local=wanted.name, received=receiver.received, changed=receiver.changed)
-            return kept.lend(changed=receiver.changed, memory=memory)
+            return kept.lend(changed=receiver.changed, announced=receiver.announced, memory=memory)
 
     def _view(self, path: Path, step: Asking, lease: Lease) -> Ref:
         wanted = self._wanted

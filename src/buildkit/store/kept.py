@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from buildkit.core.db import Database
-from buildkit.core.digest import Digest
+from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import AlreadyExists
 from buildkit.core.values import astuple
 from buildkit.fs.contenthash import Selector
@@ -33,7 +33,12 @@ CREATE TABLE IF NOT EXISTS kept_digests (
     ref TEXT NOT NULL REFERENCES refs (id) ON DELETE CASCADE, boot TEXT NOT NULL, selectors TEXT NOT NULL,
     digest TEXT NOT NULL, PRIMARY KEY (ref, selectors)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kept_announcements (
+    ref TEXT PRIMARY KEY REFERENCES refs (id) ON DELETE CASCADE, content BLOB NOT NULL
+);
 """
+_ANNOUNCED = ""
+"""The name of the digest of what a tree's sender announced, beside those of selectors."""
 
 
 class Digests:
@@ -61,6 +66,16 @@ class Digests:
         if rows:
             self._db.execute_many("INSERT OR REPLACE INTO kept_digests VALUES (?, ?, ?, ?)", rows)
 
+    def announcement(self, record: str, digest: Digest) -> bytes:
+        """What the sender of a tree announced, if it is that with a digest."""
+        for (content,) in self._db.execute("SELECT content FROM kept_announcements WHERE ref = ?", (record,)):
+            return bytes(content) if sha256(content) == digest else b""
+        return b""
+
+    def put_announcement(self, record: str, content: bytes) -> None:
+        """Remember."""
+        self._db.execute("INSERT OR REPLACE INTO kept_announcements VALUES (?, ?)", (record, content))
+
 
 @lru_cache
 def _boot() -> str:
@@ -82,13 +97,17 @@ class KeptTree:
         self._scope = scope
         self._offer = offer
         self._known = digests.take(record)
+        self.announced = digests.announcement(record, self._known.get(_ANNOUNCED, ""))
+        """What was announced to whoever made the tree what it is: `buildkit.fs.receive.Receiver.announced`."""
 
-    def lend(self, *, changed: bool, memory: Memory | None = None) -> Ref:
+    def lend(self, *, changed: bool, announced: bytes = b"", memory: Memory | None = None) -> Ref:
         """A ref of the tree as it is now; ``changed`` False: as it was when it was handed out.
 
         Until the ref's last lease ends, nobody else gets the tree. ``memory`` as `buildkit.store.view.View` has it.
         """
-        known = {} if changed else self._known
+        if announced != self.announced:
+            self._digests.put_announcement(self._record, announced)
+        known = {_ANNOUNCED: sha256(announced)} if changed else {**self._known, _ANNOUNCED: sha256(announced)}
         self._digests.put(self._record, known)
         return self._offer(KeptView(self._record, self.path, known, self._digests, self._scope.pop_all(), memory))
 
