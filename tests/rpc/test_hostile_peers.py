@@ -12,7 +12,7 @@ from buildkit.core.errors import BuildkitError
 from buildkit.rpc import frames
 from buildkit.rpc.client import Channel
 from buildkit.rpc.frames import Limits
-from buildkit.rpc.message import MessageReader, pack
+from buildkit.rpc.message import MessageReader, pack, whole
 from buildkit.rpc.server import Method, Server
 
 END = frames.END_HEADERS | frames.END_STREAM
@@ -277,7 +277,7 @@ def _damage(content, mutations):
 @given(st.lists(st.binary(max_size=200), max_size=10), st.integers(1, 50))
 def test_messages_come_out_as_they_went_in_however_they_are_cut(messages, step):
     content = b"".join(pack(message) + message for message in messages)
-    reader = MessageReader()
+    reader = MessageReader(whole)
     found = [m for at in range(0, len(content), step) for m in reader.feed([content[at : at + step]])]
     assert found == messages
     assert reader.finish() is None
@@ -285,7 +285,7 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(messages, step):
 
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_no_bytes_break_a_message_reader(chunks):
-    reader = MessageReader(limit=1000)
+    reader = MessageReader(whole, limit=1000)
     reader.compression = "gzip"
     try:
         reader.feed(chunks)

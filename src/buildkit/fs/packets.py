@@ -75,15 +75,15 @@ def wire_mode(mode: int) -> int:
     return mode & 0o777 | _KINDS[stat.S_IFMT(mode)] | special
 
 
-def decode(message: bytes) -> Packet:
-    """Take a packet apart; raises `InvalidInput`."""
+def decode(message: bytes | memoryview) -> Packet:
+    """Take a packet apart; raises `InvalidInput`. Large content is a view of it."""
     try:
         return _decode(message)
     except (IndexError, UnicodeError) as error:
         raise InvalidInput("transfer: a packet is cut short") from error
 
 
-def _decode(message: bytes) -> Packet:
+def _decode(message: bytes | memoryview) -> Packet:
     kind = id = at = 0
     found: Stat | None = None
     content: bytes | memoryview = b""
@@ -105,7 +105,7 @@ def _decode(message: bytes) -> Packet:
             size, at = _number(message, at)
             if at + size > end:
                 raise IndexError
-            found = _decode_stat(message, at, at + size)
+            found = _decode_stat(bytes(message), at, at + size)
             at += size
         else:
             at = _skip(message, at, tag, end)
@@ -174,8 +174,16 @@ def _decode_pair(part: bytes) -> tuple[str, bytes]:
     return name, content
 
 
-def _number(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
+def _number(message: bytes | memoryview, at: int) -> tuple[int, int]:
+    value = message[at]
+    if value < 0x80:
+        return value, at + 1
+    second = message[at + 1]
+    if second < 0x80:
+        return value & 0x7F | second << 7, at + 2
+    value = value & 0x7F | (second & 0x7F) << 7
+    at += 2
+    shift = 14
     while True:
         byte = message[at]
         at += 1
@@ -191,7 +199,7 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _skip(message: bytes, at: int, tag: int, end: int) -> int:
+def _skip(message: bytes | memoryview, at: int, tag: int, end: int) -> int:
     """Over a field that we do not know; ``tag`` was read."""
     if tag > 0x7F:
         _, at = _number(message, at)

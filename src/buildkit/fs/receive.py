@@ -22,7 +22,7 @@ from buildkit.fs import packets
 from buildkit.fs.filehash import begin_file
 from buildkit.fs.packets import Stat
 from buildkit.fs.removal import remove
-from buildkit.fs.repeat import Repeat, join
+from buildkit.fs.repeat import Message, Repeat, join
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -48,6 +48,7 @@ class _Directory:
 class _File:
     """A file whose content was asked for. ``place`` is where it is written, ``fd`` -1 while it is closed."""
 
+    id: int
     stat: Stat
     place: str
     fd: int = -1
@@ -89,6 +90,9 @@ class Receiver:
         self._asked = False
         self._waiting: dict[int, _File] = {}
         self._open: dict[int, _File] = {}
+        self._filling: _File | None = None
+        self._parts: list[bytes | memoryview] = []
+        """Content of ``_filling`` that is to be written."""
         self._inodes: dict[str, int] = {}
         self._links: list[tuple[str, str]] = []
         self._directories: dict[str, Stat] = {}
@@ -106,7 +110,7 @@ class Receiver:
         """What the sender announced, once it is done: ``before`` for the next transfer. Only of mirrors."""
         return self._repeat.before if self._repeat is not None else join(self._packets)
 
-    def skip(self, messages: Sequence[bytes]) -> Sequence[bytes]:
+    def skip(self, messages: Sequence[Message]) -> Sequence[Message]:
         """The packets that are left to `feed` when those at the front are the ones of ``before``; needs no disk."""
         if self._repeat is None or self._announced:
             return messages
@@ -114,7 +118,7 @@ class Receiver:
         self.received += sum(map(len, messages[: len(messages) - len(left)]))
         return left
 
-    def feed(self, messages: Sequence[bytes]) -> list[bytes]:
+    def feed(self, messages: Sequence[Message]) -> list[bytes]:
         """Take packets and return those to answer; raises `InvalidInput`, `FailedPrecondition` naming the file."""
         answers: list[bytes] = []
         messages = self.skip(messages)
@@ -124,6 +128,7 @@ class Receiver:
             for message in messages:
                 self.received += len(message)
                 self._take(message, answers)
+            self._fill()
         except (ValueError, OverflowError) as error:  # names with zero bytes, numbers that the kernel does not know
             raise InvalidInput(f"transfer: {error}") from error
         if self._announced and not self._waiting and not self._asked:
@@ -132,7 +137,7 @@ class Receiver:
             answers.append(packets.FINISHED)
         return answers
 
-    def _end_repeat(self, repeat: Repeat, message: bytes, answers: list[bytes]) -> None:
+    def _end_repeat(self, repeat: Repeat, message: Message, answers: list[bytes]) -> None:
         """``message`` does not repeat the transfer before: it ends the announcement, or what was skipped counts."""
         packet = packets.decode(message)
         if repeat.is_whole and packet.kind == packets.STAT and packet.stat is None:
@@ -160,13 +165,13 @@ class Receiver:
     def __exit__(self, *args: object) -> None:
         self.close()
 
-    def _take(self, message: bytes, answers: list[bytes]) -> None:
+    def _take(self, message: Message, answers: list[bytes]) -> None:
         packet = packets.decode(message)
         if packet.kind == packets.DATA:
             self._take_data(packet.id, packet.content)
         elif packet.kind == packets.STAT:
             if self._mirror and packet.stat is not None:
-                self._packets.append(message)
+                self._packets.append(bytes(message))
             self._take_stat(packet.stat, answers)
         elif packet.kind == packets.FINISH:
             self.done = True
@@ -194,7 +199,7 @@ class Receiver:
         try:
             before = self._stack[-1].found.pop(name, None) if self._mirror else _status(path, self._root)
             if self._place(found, before):
-                self._waiting[id] = _File(found, self._where(path))
+                self._waiting[id] = _File(id, found, self._where(path))
                 answers.append(packets.encode_request(id))
         except OSError as error:
             raise FailedPrecondition(f"cannot write {path}: {error.strerror or error}") from error
@@ -266,7 +271,7 @@ class Receiver:
             return False
         if found.size:
             return True
-        file = _File(found, self._where(path))
+        file = _File(-1, found, self._where(path))
         self._create(file)
         self._complete(file)
         return False
@@ -349,17 +354,33 @@ class Receiver:
         file = self._waiting.get(id)
         if file is None:
             raise InvalidInput(f"transfer: content came for file {id}, which was not asked for")
+        if content:
+            if file is not self._filling:
+                self._fill()
+                self._filling = file
+            self._parts.append(content)
+            return
+        self._fill()
         try:
-            if not content:
-                if file.fd < 0:
-                    self._create(file)
-                del self._waiting[id]
-                self._open.pop(id, None)
-                self._complete(file)
-                return
             if file.fd < 0:
                 self._create(file)
-                self._open[id] = file
+            del self._waiting[id]
+            self._open.pop(id, None)
+            self._complete(file)
+        except OSError as error:
+            raise FailedPrecondition(f"cannot write {file.stat.path}: {error.strerror or error}") from error
+
+    def _fill(self) -> None:
+        """Write what came for one file without anything between, at once."""
+        file, self._filling = self._filling, None
+        if file is None:
+            return
+        content = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        try:
+            if file.fd < 0:
+                self._create(file)
+                self._open[file.id] = file
                 if len(self._open) > MOST_OPEN:
                     oldest = self._open.pop(next(iter(self._open)))
                     os.close(oldest.fd)

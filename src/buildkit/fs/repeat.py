@@ -9,7 +9,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import TypeAlias
 
+Message: TypeAlias = bytes | memoryview
 _COUNT = 8
 """Bytes of the number of packets in an announcement."""
 
@@ -32,7 +34,7 @@ class Repeat:
         self._start = self._at = start
         self._count = 0
 
-    def skip(self, packets: Sequence[bytes]) -> Sequence[bytes]:
+    def skip(self, packets: Sequence[Message]) -> Sequence[Message]:
         """What is left of ``packets`` from the first that is another one."""
         content, count = b"".join(packets), self._count + len(packets)
         end = self._at + len(content)

@@ -6,17 +6,22 @@ import asyncio
 import base64
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 from buildkit.core.errors import BuildkitError, Canceled, Internal, Unavailable
 from buildkit.rpc import frames
 from buildkit.rpc.hpack import Headers
-from buildkit.rpc.message import MessageReader, pack
+from buildkit.rpc.message import MessageReader, pack, viewed, whole
 from buildkit.rpc.stream import Chunk, Stream
 
+M = TypeVar("M")
 Metadata: TypeAlias = Mapping[str, Sequence[str]]
 
 _HIGH_WATER = 4 << 20
+_BULK, _PLENTY = 64 << 10, 1 << 20
+"""Bytes of messages waiting from which a call is a bulk transfer, and for which such a one waits,"""
+_PATIENCE = 0.005
+"""but not longer than so many seconds."""
 _RESERVED = frozenset({"te", "content-type", "user-agent", "host"})
 
 
@@ -48,14 +53,14 @@ class Call:
         """What the caller sent with the request (server), or what we sent (client)."""
         self.response_metadata: dict[str, list[str]] = {}
         self._stream: Stream | None = None
-        self._reader = MessageReader()
+        self._reader: MessageReader[Any] = MessageReader(whole)
         self._messages: deque[bytes] = deque()
-        self._backlog = self._owed = 0
+        self._backlog = self._owed = self._enough = 0
         self._ended = False
         self._error: BuildkitError | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
-        self._consumer: Callable[[list[bytes]], None] | None = None
+        self._consumer: Callable[[list[Any]], None] | None = None
         self._on_end: Callable[[BuildkitError | None], None] | None = None
         self._cancel_task: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
@@ -87,27 +92,57 @@ class Call:
         first = await self.receive()
         if first is None:
             return []
+        if _BULK <= self._backlog < _PLENTY and self._error is None and not self._ended:
+            await self._wait_for_more()
         messages = [first, *self._messages]
         self._messages.clear()
         self._backlog = 0
         self._pay()
         return messages
 
+    async def receive_views(self) -> list[Chunk]:
+        """`receive_all`, but large messages may be views of what was read, which they keep in memory."""
+        self._reader.body = viewed
+        return cast(list[Chunk], await self.receive_all())
+
+    async def _wait_for_more(self) -> None:
+        """Let a bulk transfer's messages come together: what is done with them costs by the call."""
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        self._enough = _PLENTY
+        timer = loop.call_later(_PATIENCE, self._wake)
+        try:
+            await self._waiting
+        finally:
+            timer.cancel()
+            self._enough = 0
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (message := await self.receive()) is not None:
             yield message
 
-    def consume(self, take: Callable[[list[bytes]], None], end: Callable[[BuildkitError | None], None]) -> None:
+    def consume(
+        self,
+        take: Callable[[list[M]], None],
+        end: Callable[[BuildkitError | None], None],
+        body: Callable[[bytes, int, int], M] = whole,  # type: ignore[assignment]
+    ) -> None:
         """From now on hand each read's messages to ``take`` at once, and the end (None or the error) to ``end``.
 
-        The bytes count as consumed when ``take`` returns.
+        The bytes count as consumed when ``take`` returns. ``body`` makes what ``take`` gets of each message out of
+        the buffer that it lies in, from its start to its end.
         """
-        self._consumer, self._on_end = take, end
+        self._consumer = take
+        self._reader.body = body
         if self._messages:
-            backlog, self._messages = list(self._messages), deque()
+            backlog, self._messages = self._messages, deque()
             self._backlog = 0
-            self._hand_over(backlog)
+            try:
+                self._hand_over([body(message, 0, len(message)) for message in backlog])
+            except BuildkitError as error:
+                self._refuse(error)
             self._pay()
+        self._on_end = end
         if self._ended or self._error is not None:
             end(self._error)
 
@@ -165,7 +200,8 @@ class Call:
             else:
                 self._messages.extend(messages)
                 self._backlog += sum(map(len, messages))
-                self._wake()
+                if self._backlog >= self._enough:
+                    self._wake()
         self._pay()
         if end:
             self._finish(self._reader.finish())
@@ -177,7 +213,7 @@ class Call:
             owed, self._owed = self._owed, 0
             self._stream.acknowledge(owed)
 
-    def _hand_over(self, messages: list[bytes]) -> None:
+    def _hand_over(self, messages: list[Any]) -> None:
         if self._consumer is None:
             return
         try:
@@ -189,6 +225,7 @@ class Call:
 
     def _refuse(self, error: BuildkitError) -> None:
         """What came cannot be taken."""
+        self._ended = False
         self.fail(error)
         if self._stream is not None:
             self._stream.reset(frames.CANCEL)

@@ -101,3 +101,18 @@ def unpad(flags: int, payload: bytes) -> bytes:
     if not payload or payload[0] >= len(payload):
         raise ConnectionFault(PROTOCOL_ERROR, "padding is longer than its frame")
     return payload[1 : len(payload) - payload[0]]
+
+
+def opening(limits: Limits, *, client: bool) -> bytes:
+    """What comes before everything else: the preface, our settings, the connection's window."""
+    values = {
+        SETTINGS_INITIAL_WINDOW_SIZE: limits.stream_window,
+        SETTINGS_MAX_FRAME_SIZE: limits.frame_size,
+        SETTINGS_MAX_HEADER_LIST_SIZE: limits.header_list,
+    }
+    if client:
+        values[SETTINGS_ENABLE_PUSH] = 0
+    else:
+        values[SETTINGS_MAX_CONCURRENT_STREAMS] = limits.concurrent_streams
+    growth = limits.connection_window - DEFAULT_WINDOW
+    return (PREFACE if client else b"") + settings(values) + window_update(0, growth)

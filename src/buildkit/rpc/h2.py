@@ -55,22 +55,7 @@ class Connection:
         self._idle_frames = self._resets = self._unread_answers = self._sent = 0
         self._pings: dict[bytes, Callable[[], None]] = {}
         self._got_settings = False
-        self.outbox.put_off(self._opening())
-
-    def _opening(self) -> bytes:
-        """What comes before everything else."""
-        values = {
-            frames.SETTINGS_INITIAL_WINDOW_SIZE: self.limits.stream_window,
-            frames.SETTINGS_MAX_FRAME_SIZE: self.limits.frame_size,
-            frames.SETTINGS_MAX_HEADER_LIST_SIZE: self.limits.header_list,
-        }
-        if self._client:
-            values[frames.SETTINGS_ENABLE_PUSH] = 0
-        else:
-            values[frames.SETTINGS_MAX_CONCURRENT_STREAMS] = self.limits.concurrent_streams
-        growth = self.limits.connection_window - frames.DEFAULT_WINDOW
-        opening = frames.PREFACE if self._client else b""
-        return opening + frames.settings(values) + frames.window_update(0, growth)
+        self.outbox.put_off(frames.opening(self.limits, client=client))
 
     # -- the owner's side --
 
@@ -151,7 +136,6 @@ class Connection:
     def reset_stream(self, stream: Stream, code: int) -> None:
         """Abandon a stream in both directions."""
         if self.streams.pop(stream.id, None) is not None:
-            self._arrivals.pop(stream.id, None)
             self._drop(stream, code, "the stream was reset")
             self.outbox.put(frames.reset(stream.id, code))
 
@@ -180,18 +164,24 @@ class Connection:
 
     # -- bytes in --
 
-    def receive(self, content: bytes) -> None:
-        """Take what was read: parse all of it, tell the streams, answer in one write."""
+    def receive(self, content: Chunk) -> None:
+        """Take what was read: parse all of it, tell the streams, answer in one write. Nothing of it is kept."""
         if self.is_over():
             return
         if self.outbox.sent != self._sent:
             self._sent = self.outbox.sent
             self._idle_frames = 0
         self.outbox.corked = True
+        arrivals = self._arrivals
         try:
             for kind, flags, id, payload in self._cutter.cut(content):
                 if kind == frames.DATA and self._block is None:
-                    self._on_data(flags, id, payload)
+                    stream = arrivals.get(id)
+                    if not flags and payload and stream is not None and not stream.arrived_end:
+                        self._shrink_windows(stream, len(payload))
+                        stream.arrived.append(payload)
+                    else:
+                        self._on_data(flags, id, payload)
                 else:
                     self._on_frame(kind, flags, id, bytes(payload))
                 if self.is_over():
@@ -258,11 +248,9 @@ class Connection:
 
     def _on_data(self, flags: int, id: int, payload: Chunk) -> None:
         size = len(payload)
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is exceeded")
         stream = self.streams.get(id)
         if stream is None or stream.remote_closed or stream.arrived_end:
+            self._shrink_windows(None, size)
             if id == 0 or id > self._highest_known(id):
                 raise ConnectionFault(frames.PROTOCOL_ERROR, f"DATA for idle stream {id}")
             self._idle()
@@ -270,9 +258,7 @@ class Connection:
             if stream is not None:
                 self._refuse(stream, frames.STREAM_CLOSED)
             return
-        stream.receive_window -= size
-        if stream.receive_window < 0:
-            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, f"the window of stream {id} is exceeded")
+        self._shrink_windows(stream, size)
         if flags & frames.PADDED:
             payload = frames.unpad(flags, bytes(payload))
             self.credit(stream, size - len(payload))
@@ -284,6 +270,15 @@ class Connection:
         if flags & frames.END_STREAM:
             stream.arrived_end = True
         self._arrivals[id] = stream
+
+    def _shrink_windows(self, stream: Stream | None, size: int) -> None:
+        self._receive_window -= size
+        if self._receive_window < 0:
+            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is exceeded")
+        if stream is not None:
+            stream.receive_window -= size
+            if stream.receive_window < 0:
+                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, f"the window of stream {stream.id} is exceeded")
 
     def _deliver(self) -> None:
         arrivals, self._arrivals = self._arrivals, {}
@@ -481,6 +476,7 @@ class Connection:
             self._forget(stream)
 
     def _drop(self, stream: Stream, code: int, reason: str) -> None:
+        self._arrivals.pop(stream.id, None)
         self.credit(None, sum(map(len, stream.arrived)))
         stream.arrived = []
         stream.local_closed = stream.remote_closed = True

@@ -4,57 +4,77 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from buildkit.core.errors import BuildkitError, Exhausted, Internal, Unsupported
+from buildkit.rpc.cutter import VIEWED
 from buildkit.rpc.stream import Chunk
 
 MAX_MESSAGE = 16 << 20
 """Bytes of the largest message that we send or take: containerd's default, which BuildKit uses."""
+_PREFIX = struct.Struct(">BI")
+M = TypeVar("M")
 
 
 def pack(message: bytes) -> bytes:
     """The prefix of an uncompressed message."""
-    return struct.pack(">BI", 0, len(message))
+    return _PREFIX.pack(0, len(message))
 
 
-class MessageReader:
-    """Cuts a stream of chunks into messages."""
+def whole(buffer: bytes, start: int, end: int) -> bytes:
+    """A message as it is."""
+    return buffer[start:end]
 
-    def __init__(self, *, limit: int = MAX_MESSAGE) -> None:
+
+def viewed(buffer: Chunk, start: int, end: int) -> Chunk:
+    """A view of a message if it is large, else a copy."""
+    return memoryview(buffer)[start:end] if end - start > VIEWED else buffer[start:end]
+
+
+class MessageReader(Generic[M]):
+    """Cuts a stream of chunks into messages; ``body(buffer, start, end)`` is what is given of each."""
+
+    def __init__(self, body: Callable[[bytes, int, int], M], *, limit: int = MAX_MESSAGE) -> None:
         self.compression = ""
         """The peer's ``grpc-encoding``: empty, identity or gzip."""
+        self.body = body
         self._limit = limit
         self._rest: list[Chunk] = []
         self._size = 0
         self._need = 5
 
-    def feed(self, chunks: Sequence[Chunk]) -> list[bytes]:
+    def feed(self, chunks: Sequence[Chunk]) -> list[M]:
         """Add what arrived; gives the messages that are complete now."""
         self._rest += chunks
         self._size += sum(map(len, chunks))
         if self._size < self._need:
+            self._rest = [bytes(chunk) for chunk in self._rest]
             return []
         buffer = bytes(self._rest[0]) if len(self._rest) == 1 else b"".join(self._rest)
-        messages: list[bytes] = []
-        at, end = 0, len(buffer)
-        while end - at >= 5:
-            compressed = buffer[at]
+        messages: list[M] = []
+        at, last = 0, len(buffer)
+        unpack, body = _PREFIX.unpack_from, self.body
+        self._need = _PREFIX.size
+        while last - at >= _PREFIX.size:
+            compressed, size = unpack(buffer, at)
             if compressed > 1:
                 raise Internal(f"grpc: received unexpected payload format {compressed}")
-            size = int.from_bytes(buffer[at + 1 : at + 5], "big")
             if size > self._limit:
                 raise Exhausted(f"grpc: received message larger than max ({size} vs. {self._limit})")
-            if end - at - 5 < size:
-                self._need = size + 5
+            start = at + _PREFIX.size
+            end = start + size
+            if end > last:
+                self._need = end - at
                 break
-            message = buffer[at + 5 : at + 5 + size]
-            messages.append(self._inflate(message) if compressed else message)
-            at += 5 + size
-        else:
-            self._need = 5
-        self._rest = [buffer[at:]] if at < end else []
-        self._size = end - at
+            if compressed:
+                inflated = self._inflate(buffer[start:end])
+                messages.append(body(inflated, 0, len(inflated)))
+            else:
+                messages.append(body(buffer, start, end))
+            at = end
+        self._rest = [buffer[at:]] if at < last else []
+        self._size = last - at
         return messages
 
     def _inflate(self, message: bytes) -> bytes:

@@ -50,7 +50,7 @@ class Wire(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came."""
         if self.connection is not None:
-            self.connection.receive(bytes(self._buffer[:nbytes]))
+            self.connection.receive(self._buffer[:nbytes])
 
     def connection_lost(self, error: Exception | None) -> None:
         """The stream ended."""

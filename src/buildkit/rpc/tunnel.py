@@ -11,6 +11,7 @@ from collections.abc import Callable
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.rpc.call import Call
 from buildkit.rpc.h2 import Connection
+from buildkit.rpc.message import viewed
 from buildkit.rpc.stream import Chunk
 
 _TAG = 0x0A
@@ -29,19 +30,26 @@ def wrap(payload: bytes) -> bytes:
     return bytes(out)
 
 
-def unwrap(message: bytes) -> bytes:
+def unwrap(message: Chunk) -> bytes:
     """The payload of a ``BytesMessage``; an empty message has an empty one."""
-    if not message:
+    return bytes(payload_of(message, 0, len(message)))
+
+
+def payload_of(buffer: Chunk, start: int, end: int) -> Chunk:
+    """The payload of the ``BytesMessage`` at a place in a buffer: a view of it if it is large."""
+    if start == end:
         return b""
-    if message[0] != _TAG:
+    if buffer[start] != _TAG:
         raise InvalidInput("tunnel: message is not a BytesMessage")
     size = shift = 0
-    for at in range(1, min(len(message), 6)):
-        size |= (message[at] & 0x7F) << shift
-        if not message[at] & 0x80:
-            if at + 1 + size != len(message):
+    for at in range(start + 1, min(end, start + 6)):
+        byte = buffer[at]
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            at += 1
+            if at + size != end:
                 raise InvalidInput("tunnel: message is cut short")
-            return message[at + 1 :]
+            return viewed(buffer, at, end)
         shift += 7
     raise InvalidInput("tunnel: message is malformed")
 
@@ -61,15 +69,15 @@ class Tunnel:
         self._over = False
         self.connection = connect(self._write, self._inner_closed)
         call.on_drained = self._drained
-        call.consume(self._take, self._end)
+        call.consume(self._take, self._end, payload_of)
 
     def close(self, reason: str) -> None:
         """End the inner connection; the outer call is its owner's to end."""
         self._over = True
         self.connection.lost(reason)
 
-    def _take(self, messages: list[bytes]) -> None:
-        self.connection.receive(b"".join([unwrap(message) for message in messages]))
+    def _take(self, payloads: list[Chunk]) -> None:
+        self.connection.receive(b"".join(payloads))
 
     def _write(self, chunks: list[Chunk]) -> None:
         if self._over:

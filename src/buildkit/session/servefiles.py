@@ -7,7 +7,8 @@ import os
 from buildkit.core.aio import finish_in_thread
 from buildkit.core.errors import FailedPrecondition, NotFound, Unsupported
 from buildkit.rpc.server import Method, ServerCall
-from buildkit.rpc.tunnel import unwrap
+from buildkit.rpc.stream import Chunk
+from buildkit.rpc.tunnel import payload_of
 from buildkit.session import headers
 from buildkit.session.session import Locals, Outputs
 from buildkit.session.transfer import receive_tree, send_tree
@@ -75,13 +76,13 @@ async def _take_file(call: ServerCall, outputs: Outputs, exporter: str) -> None:
     }
     async with outputs.open_file(exporter, metadata) as out:
 
-        def write(messages: list[bytes]) -> None:
+        def write(messages: list[Chunk]) -> None:
             for message in messages:
-                view = memoryview(unwrap(message))
+                view = memoryview(payload_of(message, 0, len(message)))
                 while view:
                     view = view[out.write(view) :]
 
-        while messages := await call.receive_all():
+        while messages := await call.receive_views():
             await finish_in_thread(write, messages)
 
 

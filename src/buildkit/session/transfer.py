@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
     """Feed a receiver until the sender is done; the receiver's own error is told to the sender and raised."""
     while not receiver.done:
-        messages = await call.receive_all()
+        messages = await call.receive_views()
         if not messages:
             raise Unavailable("the transfer ended early")
         if left := receiver.skip(messages):

@@ -141,24 +141,28 @@ class Collector:
                 except (NotFound, OSError):
                     continue
         here: dict[Digest, int] = {blob.digest: blob.size for blob in self._parts.content.walk()}
+        wanted = {record.id for record in records}
         for id, digest, _ in self._parts.records.blobs_by_ref():
-            sizes[id] += here.get(digest, 0)
-        return sizes
+            if id in wanted:
+                sizes[id] += here.get(digest, 0)
+        return {id: sizes[id] for id in wanted}
 
     async def prune(self, policies: Sequence[PrunePolicy]) -> AsyncIterator[Usage]:
         """Apply policies in turn, give each record as it goes, then sweep."""
         async with self._pruning:
+            sizes: dict[str, int] = {}
             for policy in policies:
-                async for removed in self._prune(policy):
+                async for removed in self._prune(policy, sizes):
                     yield removed
             await self.sweep()
 
-    async def _prune(self, policy: PrunePolicy) -> AsyncIterator[Usage]:
+    async def _prune(self, policy: PrunePolicy, sizes: dict[str, int]) -> AsyncIterator[Usage]:
+        """``sizes`` are those that are known, and get the others: some are told only by looking at every file."""
         passes = parse_filters(policy.filters)
         self._parts.records.flush()
         records = self._parts.records.all()
-        sizes = await asyncio.to_thread(self._sizes, records)
-        total = sum(sizes.values())
+        sizes |= await asyncio.to_thread(self._sizes, [record for record in records if record.id not in sizes])
+        total = sum(sizes.get(record.id, 0) for record in records)
         free = _free(self._parts.root) if policy.min_free_space else 0
         keep = keep_bytes(policy, total, free)
         while not (keep and total < keep):
