@@ -29,7 +29,7 @@ from buildkit.session.ssh import SSHAgents
 from buildkit.source.answers import Answers
 from buildkit.source.git import GitRepositories
 from buildkit.source.pull import Pull, Pulls
-from buildkit.source.source import Sources
+from buildkit.source.source import Inquiry, Sources
 from buildkit.store.store import Store
 
 pytestmark = pytest.mark.net
@@ -467,9 +467,23 @@ async def test_a_server_that_is_gone_is_done_without(world, origin, folder):
 async def test_a_source_knows_its_commit(world, origin, server):
     commit = origin.commit("first words", a="1")
     async with world.store.lease() as lease:
-        known = await world.open(f"{server}/app.git").describe(Asker(), lease)
+        known = await world.open(f"{server}/app.git").describe(Asker(), lease, Inquiry(objects=True))
+    assert (known.ref, known.checksum, known.tag) == ("refs/heads/main", commit, b"")
     assert b"first words" in known.commit
     assert known.commit == origin.git("cat-file", "commit", commit).encode() + b"\n"
+
+
+async def test_a_source_knows_its_tag(world, origin, server):
+    commit = origin.commit("first words", a="1")
+    origin.git("tag", "-a", "-m", "tagged words", "v1")
+    origin.git("push", "-q", "--tags", "origin")
+    async with world.store.lease() as lease:
+        known = await world.open(f"{server}/app.git", "v1").describe(Asker(), lease, Inquiry(objects=True))
+        short = await world.open(f"{server}/app.git", "v1").describe(Asker(), lease, Inquiry())
+    assert (known.ref, known.commit_checksum) == ("refs/tags/v1", commit)
+    assert known.checksum == origin.git("rev-parse", "v1").strip()
+    assert b"tagged words" in known.tag and b"first words" in known.commit
+    assert (short.commit_checksum, short.commit, short.tag) == (commit, b"", b"")
 
 
 @pytest.mark.parametrize("attr", ["bundle", "checkoutbundle", "sig.pubkey", "sig.requiresignedtag"])

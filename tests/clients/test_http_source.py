@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import pytest
@@ -28,7 +29,7 @@ from buildkit.session.session import Session
 from buildkit.source.answers import Answers
 from buildkit.source.http import Web
 from buildkit.source.pull import Pull, Pulls
-from buildkit.source.source import Sources
+from buildkit.source.source import Inquiry, Sources
 from buildkit.store.store import Store
 
 pytestmark = pytest.mark.net
@@ -101,6 +102,18 @@ async def test_a_file_without_a_date_is_of_1970(world, server):
 async def test_a_missing_page_is_an_error_with_its_status(world, server):
     with pytest.raises(NotFound, match="/none: invalid response status 404"):
         await world.get(server.url + "/none")
+
+
+async def test_of_a_file_its_digest_name_and_time_are_known(world, server):
+    url = server.put("/a/tool.txt", b"hello", modified=DATE)
+    async with world.store.lease() as lease:
+        known = await world.open(url).describe(Asker(), lease, Inquiry())
+        suffixed = await world.open(url).describe(Asker(), lease, Inquiry(algorithm="sha512", suffix=b"!"))
+        with pytest.raises(InvalidInput, match="suffix exceeds max size 4096"):
+            await world.open(url).describe(Asker(), lease, Inquiry(algorithm="sha256", suffix=b"!" * 4097))
+    assert (known.checksum, known.filename, known.last_modified) == (sha256(b"hello"), "tool.txt", 1605952800)
+    assert known.suffixed == ""
+    assert suffixed.suffixed == "sha512:" + hashlib.sha512(b"hello!").hexdigest()
 
 
 @pytest.mark.row("L64")

@@ -10,6 +10,7 @@ from buildkit.frontend.dockerfile.buildoptions import parse_options
 from buildkit.frontend.dockerfile.inputs import BuildInputs
 from buildkit.frontend.frontend import LayoutStore, SourceMetadata
 from buildkit.llb.source import image
+from buildkit.source.source import Known
 
 LOCAL = {"local://dockerfile": {"Dockerfile": b"FROM a"}}
 
@@ -217,7 +218,7 @@ async def test_a_policy_can_make_a_download_of_an_image():
 @pytest.mark.row("D42")
 async def test_a_source_tells_its_time():
     commit = b"tree x\nauthor a <a@b> 5 +0000\ncommitter a <a@b> 7 +0100\n\nmessage"
-    bridge = FakeBridge(metadata={"git://example.org/a.git": SourceMetadata("", {}, commit=commit)})
+    bridge = FakeBridge(metadata={"git://example.org/a.git": SourceMetadata("", {}, Known(commit=commit))})
     found = inputs({"context": "https://example.org/a.git"}, bridge)
     assert await found.source_time(await found.main_context(), "x") == 7
 

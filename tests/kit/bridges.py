@@ -25,6 +25,7 @@ from buildkit.frontend.frontend import (
 )
 from buildkit.llb.caps import BY_PING
 from buildkit.llb.definition import Definition
+from buildkit.source.source import Inquiry
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -95,7 +96,9 @@ class FakeBridge:
         digest = ref.partition("@")[2] or sha256_text(ref)
         return ImageConfig(ref, digest, json.dumps(config).encode())
 
-    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""
+    ) -> SourceMetadata:
         return self.metadata.get(identifier, SourceMetadata(identifier, attrs))
 
     async def read_file(self, ref: Ref | None, path: str, *, offset: int = 0, length: int | None = None) -> bytes:

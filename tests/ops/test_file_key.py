@@ -76,9 +76,8 @@ def test_wildcards_count_only_where_there_are_some():
     assert [selector.wildcard for selector in found[1] or ()] == [False, True]
 
 
-@pytest.mark.parametrize("number", [-2, 5])
-def test_owners_of_inputs_that_are_not_there_are_refused(number):
-    owner = pb.ChownOpt(user=pb.UserOpt(byName=pb.NamedUserOpt(name="a", input=number)))
+def test_owners_of_inputs_that_are_not_there_are_refused():
+    owner = pb.ChownOpt(user=pb.UserOpt(byName=pb.NamedUserOpt(name="a", input=5)))
     with pytest.raises(InvalidInput, match=r"invalid (user|input) index"):
         selectors_of(pb.FileOp(actions=[copy("/x", owner=owner)]), 2)
 

@@ -27,11 +27,10 @@ def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequ
         raise Unsupported("exporters chosen by the session (EnableSessionExporter) are not supported yet")
     if message.ProxyNetwork:
         raise Unsupported("the proxy network is not supported yet")
-    has_definition = message.HasField("Definition") and len(getattr(message.Definition, "def")) > 0
     return SolveRequest(
         id=message.Ref or new_id(),
         session=message.Session,
-        definition=Definition.from_pb(message.Definition) if has_definition else None,
+        definition=Definition.from_pb(message.Definition) if message.HasField("Definition") else None,
         frontend=message.Frontend,
         frontend_attrs=dict(message.FrontendAttrs),
         frontend_inputs={name: Definition.from_pb(one) for name, one in message.FrontendInputs.items()},

@@ -102,15 +102,16 @@ class Control:
     async def _run(self, request: SolveRequest) -> SolveResponse:
         with self._builds.running_as(request.id) as build:
             driver = ClientFrontend(self._builds, build, self._worker)
-            if request.internal:
-                return await self._engine.solve(request, build.progress, driver=driver)
-            record = recording.begin(self._history, request)
+            record = None if request.internal else recording.begin(self._history, request)
             try:
                 response = await self._engine.solve(request, build.progress, driver=driver)
             except BaseException as error:
-                recording.finish(self._history, record, build.progress, error=error)
+                driver.forget_trees(error)
+                if record is not None:
+                    recording.finish(self._history, record, build.progress, error=error)
                 raise
-            recording.finish(self._history, record, build.progress, response=response)
+            if record is not None:
+                recording.finish(self._history, record, build.progress, response=response)
             return response
 
     async def session(self, call: ServerCall) -> None:

@@ -164,7 +164,7 @@ class Bundle:
         try:
             part = open_in_root(root, selector, os.O_PATH)
         except OSError as error:
-            raise NotFound(f"{selector}: {os.strerror(error.errno or 0).lower()}") from None
+            raise NotFound(f"open {selector}: {os.strerror(error.errno or 0).lower()}") from None
         finally:
             os.close(root)
         try:

@@ -7,7 +7,7 @@ in this process, in an image behind the gateway, or in a client.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError, Range
@@ -15,6 +15,10 @@ from buildkit.core.platform import Platform
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, field
 from buildkit.llb.definition import Definition, SourceFile
+
+if TYPE_CHECKING:
+    from buildkit.source.policy import Policy
+    from buildkit.source.source import Inquiry, Known
 
 Ref: TypeAlias = object
 """A solved tree, opaque to frontends and lazy: nothing may have run yet. None is the empty tree."""
@@ -49,16 +53,12 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True)
 class SourceMetadata:
-    """What is known of a source without fetching it.
-
-    ``commit`` is git's commit object as bytes, empty if the source is no git repository; ``last_modified`` is in
-    seconds since 1970, None if the server does not say.
-    """
+    """What is known of a source without fetching it, beside what the policies of the build made of its name."""
 
     identifier: str
     attrs: Mapping[str, str]
-    commit: bytes = b""
-    last_modified: int | None = None
+    known: Known | None = None
+    """None for sources that cannot be asked."""
 
 
 class NotAnImage(BuildkitError):
@@ -140,7 +140,9 @@ class Resolving(Protocol):
         """
         ...
 
-    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""
+    ) -> SourceMetadata:
         """What is known of any other source."""
         ...
 
@@ -157,7 +159,7 @@ class Reading(Protocol):
         ...
 
     async def stat_file(self, ref: Ref | None, path: str) -> FileStat:
-        """One file, links not followed. Raises `NotFound`."""
+        """One file, links followed. Raises `NotFound`."""
         ...
 
 
@@ -178,6 +180,10 @@ class Bridge:
     """Capabilities of definitions (`buildkit.llb.caps`)."""
     caps: frozenset[str] = frozenset()
     """Capabilities of the gateway."""
+    remains: Callable[[str], Ref | None] | None = None
+    """A tree as a failed step saw or left it, by its name in `buildkit.core.errors.SolveDetail`."""
+    stricter: Callable[[Sequence[Policy]], Bridge] | None = None
+    """The same build with more source policies."""
     note: Callable[[str], Awaitable[None]] | None = None
     """Shows one line that is no warning, as a step that is done at once; None where there is no way to."""
 

@@ -33,6 +33,7 @@ from buildkit.frontend.frontend import (
     Warning,
 )
 from buildkit.llb.definition import Definition, SourceFile, SourceMap
+from buildkit.source.source import Inquiry
 
 KEPT = 64
 """Builds that are remembered; the least recently used go first."""
@@ -242,10 +243,12 @@ class _Recording:
         self._questions.append(["image", ref, where, mode, log_name, place, _identity(found)])
         return found
 
-    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""
+    ) -> SourceMetadata:
         """Resolving.resolve_source."""
         self._whole = False
-        return await self._real.resolving.resolve_source(identifier, attrs, log_name=log_name)
+        return await self._real.resolving.resolve_source(identifier, attrs, inquiry=inquiry, log_name=log_name)
 
     async def read_file(self, ref: Ref | None, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Reading.read_file."""

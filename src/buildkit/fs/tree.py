@@ -211,10 +211,10 @@ def _reader(root_fd: int) -> Callable[[str], str | list[str] | None]:
     return read
 
 
-def read_xattrs(path: str | int, dir_fd: int = -1) -> dict[str, bytes]:
-    """Extended attributes of a file (not of a link's target); none where the file system has none."""
+def read_xattrs(path: str | int, dir_fd: int = -1, *, follow: bool = False) -> dict[str, bytes]:
+    """Extended attributes of a file, of a link's target only if ``follow``; none where the file system has none."""
     place = path if isinstance(path, int) or dir_fd < 0 else f"/proc/self/fd/{dir_fd}/{path}"
-    follow = isinstance(place, int)
+    follow = follow or isinstance(place, int)
     try:
         names = os.listxattr(place, follow_symlinks=follow)
         return {name: os.getxattr(place, name, follow_symlinks=follow) for name in names}

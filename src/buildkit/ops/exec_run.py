@@ -53,9 +53,10 @@ class ExecRun:
                 usage = await self._worker.executor.run(container, clip.write)
             except BuildkitError as error:
                 clip.flush()
+                words = quote(" ".join(self._op.meta.args))
+                error.prefixed(f"process {words} did not complete successfully: ")
                 if isinstance(error, ExitError):
-                    words = quote(" ".join(self._op.meta.args))
-                    error.prefixed(f"process {words} did not complete successfully: ").suffixed(self._foreign_hint())
+                    error.suffixed(self._foreign_hint())
                 raise await self._explained(error, inputs, prepared) from None
             step.note(
                 usage=_usage_facts(usage),

@@ -89,8 +89,8 @@ def selectors_of(op: pb.FileOp, count: int) -> list[list[Selector] | None]:
 def _add_owner(owner: pb.ChownOpt, selectors: dict[int, list[Selector]]) -> None:
     for option, path in ((owner.user, _PASSWD), (owner.group, _GROUP)):
         if option.WhichOneof("user") == "byName":
-            if option.byName.input < 0:
-                raise InvalidInput(f"invalid user index {option.byName.input}")
+            if option.byName.input < 0:  # running it will say so
+                return
             selectors.setdefault(option.byName.input, []).append(Selector(path, follow_links=True))
 
 

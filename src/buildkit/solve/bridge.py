@@ -10,7 +10,6 @@ from buildkit.core.progress import Stream, WarningUpdate
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
 from buildkit.frontend import frontend as seam
-from buildkit.frontend import requestopts
 from buildkit.frontend.frontend import Bridge, CacheImport, Frontend
 from buildkit.llb.caps import BY_PING
 from buildkit.llb.definition import Definition
@@ -58,12 +57,17 @@ class BuildBridge:
             llb_caps=frozenset(BY_PING),
             caps=frozenset(),
             note=self.note,
+            remains=self.remains,
+            stricter=self.stricter,
         )
 
-    def resolver(self, policies: tuple[Policy, ...] = ()) -> SourceResolver:
-        """Looks at sources; ``policies`` count beside those of the build."""
-        judged = (*policies, *self.policies)
-        return SourceResolver(self.images, self.worker.sources, self.session, self.lease, self.progress, judged)
+    def resolver(self) -> SourceResolver:
+        """Looks at sources."""
+        return SourceResolver(self.images, self.worker.sources, self.session, self.lease, self.progress, self.policies)
+
+    def stricter(self, policies: Sequence[Policy]) -> Bridge:
+        """See `buildkit.frontend.frontend.Bridge.stricter`."""
+        return replace(self, policies=(*policies, *self.policies)).bridge()
 
     # -- solving --
 
@@ -73,14 +77,13 @@ class BuildBridge:
         *,
         evaluate: bool = False,
         cache_imports: Sequence[CacheImport] = (),
-        policies: tuple[Policy, ...] = (),
     ) -> LazyRef:
-        """See `buildkit.frontend.frontend.Solving.solve`; ``policies`` count beside those of the build."""
+        """See `buildkit.frontend.frontend.Solving.solve`."""
         if cache_imports:
             raise Unsupported("importing a build cache is not supported yet")
         edge = None
         if definition.ops:
-            rules = Rules(self.entitlements, _judge((*policies, *self.policies)))
+            rules = Rules(self.entitlements, _judge(self.policies))
             edge = await load(definition.to_message(), OpMaker(self.worker, rules), rules)
         ref = LazyRef(definition, edge)
         if evaluate:
@@ -100,7 +103,7 @@ class BuildBridge:
         for ref in result.refs.values():
             if isinstance(ref, LazyRef):
                 ref.request = FrontendRequest(frontend, dict(options))
-        return replace(result, metadata={**result.metadata, requestopts.KEY: requestopts.capture(options)})
+        return result
 
     async def evaluate(self, ref: seam.Ref | None) -> None:
         """See `buildkit.frontend.frontend.Solving.evaluate`."""
@@ -110,6 +113,11 @@ class BuildBridge:
     def definition_of(self, ref: seam.Ref) -> Definition:
         """See `buildkit.frontend.frontend.Solving.definition_of`."""
         return own(ref).definition
+
+    def remains(self, id: str) -> LazyRef | None:
+        """See `buildkit.frontend.frontend.Bridge.remains`."""
+        found = self.worker.store.find_ref(id, self.lease)
+        return None if found is None else LazyRef(Definition(()), None, built=found)
 
     async def note(self, line: str) -> None:
         """Show a line as a step of its own."""

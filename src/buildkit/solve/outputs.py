@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import sha256_text
 from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
-from buildkit.core.progress import Reporter, Stream, VertexUpdate
+from buildkit.core.progress import Reporter, Stream, VertexUpdate, WarningUpdate
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass
 from buildkit.exporter.exporter import Exported, Exporter, Exporting
@@ -53,6 +53,11 @@ class Outputs:
         self, result: Result[Ref], request: SolveRequest, lease: Lease, progress: Stream
     ) -> Mapping[str, str]:
         """Export the result everywhere; gives the responses merged, later exporters winning."""
+        warnings: Sequence[str] = ()
+        if self.exporters or not result.single:
+            from buildkit.solve.verify import verify_platforms
+
+            warnings = verify_platforms(result)
         session = self.sessions.find(request.session)
         work = []
         for number, exporter in enumerate(self.exporters):
@@ -68,7 +73,7 @@ class Outputs:
                 times=DETERMINISTIC if request.deterministic else REAL,
                 created=DETERMINISTIC.seconds * 10**9 if request.deterministic else None,
             )
-            work.append(_Output(exporter, exporting))
+            work.append(_Output(exporter, exporting, () if number else warnings))
         exported = await gather_all(one.export(result) for one in work)
         await gather_all(one.finish(done) for one, done in zip(work, exported, strict=True))
         return {key: value for done in exported for key, value in done.response.items()}
@@ -95,9 +100,12 @@ class _Output:
 
     exporter: Exporter
     exporting: Exporting
+    warnings: Sequence[str] = ()
 
     async def export(self, result: Result[Ref]) -> Exported:
         self.exporting.progress.start()
+        for warning in self.warnings:
+            self.exporting.progress.warn(WarningUpdate("", 0, warning.encode()))
         try:
             exported = await self.exporter.export(result, self.exporting)
         except BaseException as error:

@@ -7,9 +7,10 @@ import os
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput, NotFound, PermissionDenied
-from buildkit.core.values import dataclass
+from buildkit.core.values import dataclass, replace
 from buildkit.frontend import frontend as seam
 from buildkit.frontend.frontend import FileStat
 from buildkit.fs.tree import open_in_root, read_xattrs
@@ -61,7 +62,7 @@ class Reader:
             try:
                 found = os.fstat(handle)
                 if not stat.S_ISREG(found.st_mode):
-                    raise InvalidInput(f"read {path}: is not a regular file")
+                    raise InvalidInput(f"{path} is not a regular file")
                 size = max(found.st_size - offset, 0)
                 size = size if length is None else min(size, length)
                 if size > LARGEST_READ:
@@ -85,19 +86,18 @@ class Reader:
                     from fnmatch import fnmatchcase
 
                     names = [name for name in names if fnmatchcase(name, pattern)]
-                return [_stat(handle, name, name) for name in names]
+                return [_stat_entry(handle, name) for name in names]
             finally:
                 os.close(handle)
 
     async def stat_file(self, ref: seam.Ref | None, path: str) -> FileStat:
-        """One file, a last link not followed."""
+        """One file, links followed."""
         async with self._root(ref) as root:
-            folder, _, name = path.rstrip("/").rpartition("/")
-            handle = _open(root, folder or "/", os.O_RDONLY | os.O_DIRECTORY)
+            handle = _open(root, path, os.O_PATH, "lstat")
             try:
-                return _stat(handle, name or ".", name or "/")
-            except OSError as error:
-                raise _explain(error, "lstat", path) from None
+                place = Path(f"/proc/self/fd/{handle}")
+                shown = "/" if os.path.samestat(os.fstat(handle), os.fstat(root)) else place.readlink().name
+                return _stat(os.fstat(handle), shown, str(place))
             finally:
                 os.close(handle)
 
@@ -128,11 +128,11 @@ def _read_view(view: View, path: str, offset: int, length: int | None) -> bytes:
     return content
 
 
-def _open(root: int, path: str, flags: int) -> int:
+def _open(root: int, path: str, flags: int, action: str = "open") -> int:
     try:
         return open_in_root(root, path, flags | os.O_CLOEXEC)
     except OSError as error:
-        raise _explain(error, "open", path) from None
+        raise _explain(error, action, path) from None
 
 
 def _explain(error: OSError, action: str, path: str) -> BuildkitError:
@@ -143,19 +143,24 @@ def _explain(error: OSError, action: str, path: str) -> BuildkitError:
     return FailedPrecondition(f"{action} {path}: {(error.strerror or str(error)).lower()}")
 
 
-def _stat(folder: int, name: str, shown: str) -> FileStat:
+def _stat_entry(folder: int, name: str) -> FileStat:
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    link = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(found.st_mode) else ""
+    if stat.S_ISLNK(found.st_mode):
+        return replace(_stat(found, name, None), link_target=os.readlink(name, dir_fd=folder))
+    return _stat(found, name, f"/proc/self/fd/{folder}/{name}")
+
+
+def _stat(found: os.stat_result, shown: str, place: str | None) -> FileStat:
+    """``place`` is a path that leads to the file itself, for its extended attributes."""
     device = stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)
     return FileStat(
         path=shown,
         mode=go_mode(found.st_mode),
         uid=found.st_uid,
         gid=found.st_gid,
-        size=found.st_size if stat.S_ISREG(found.st_mode) else 0,
+        size=found.st_size if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) else 0,
         modified=found.st_mtime_ns,
-        link_target=link,
         device_major=os.major(found.st_rdev) if device else 0,
         device_minor=os.minor(found.st_rdev) if device else 0,
-        xattrs=read_xattrs(name, folder) if not link else {},
+        xattrs={} if place is None else read_xattrs(place, follow=True),
     )

@@ -28,11 +28,13 @@ class LazyRef:
     edge: Edge[Ref | None] | None
     request: FrontendRequest | None = None
     """None when the client gave the definition itself."""
+    built: Ref | None = None
+    """The tree, where it came without a definition."""
 
     async def evaluate(self, job: Job[Ref | None]) -> Ref | None:
         """Build it, or load it from the cache; an error knows the lines of the source that it comes from."""
         if self.edge is None:
-            return None
+            return self.built
         try:
             return await job.build(self.edge)
         except BuildkitError as error:

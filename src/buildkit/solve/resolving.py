@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from buildkit.core.digest import sha256_text
-from buildkit.core.errors import BuildkitError, Unsupported
+from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform
 from buildkit.core.progress import Reporter, Stream, VertexUpdate
 from buildkit.core.values import dataclass
 from buildkit.frontend.frontend import ImageConfig, LayoutStore, NotAnImage, SourceMetadata
 from buildkit.source.image import Images
-from buildkit.source.source import Describable, Sources
+from buildkit.source.source import Describable, Inquiry, Sources
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 
@@ -63,16 +63,18 @@ class SourceResolver:
             )
         return ImageConfig(found.reference, found.digest, found.config)
 
-    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""
+    ) -> SourceMetadata:
         """See `buildkit.frontend.frontend.Resolving.resolve_source`."""
         identifier, attrs = self._judged(identifier, attrs)
         source = self.sources.open(_Named(identifier, attrs))
         if not isinstance(source, Describable):
-            raise Unsupported(f"{identifier}: nothing can be said of this source without fetching it")
+            return SourceMetadata(identifier, attrs)
         name = log_name or f"[internal] load metadata for {identifier}"
         async with shown(self.progress, name, identifier) as reporter:
-            known = await source.describe(_Asking(reporter, (self.session,), self.lease), self.lease)
-        return SourceMetadata(identifier, attrs, known.commit, known.last_modified)
+            known = await source.describe(_Asking(reporter, (self.session,), self.lease), self.lease, inquiry)
+        return SourceMetadata(identifier, attrs, known)
 
     def _judged(self, identifier: str, attrs: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
         if not self.policies:

@@ -13,6 +13,7 @@ from buildkit.core.progress import Stream
 from buildkit.core.result import Attestation, Result
 from buildkit.core.values import dataclass, replace
 from buildkit.frontend.frontend import Frontend
+from buildkit.frontend.requestopts import KEY, capture
 from buildkit.solve.bridge import BuildBridge
 from buildkit.solve.outputs import Outputs
 from buildkit.solve.provenance.wanted import Wanted, parse_wanted
@@ -91,6 +92,7 @@ class Builder:
                 if attested is not None and request.exporters:
                     said = _predicates(wanted, job, started, attested, attested.mode)
                     result = replace(result, attestations={p: (_attestation(c, attested),) for p, c in said.items()})
+                result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
                 response = await outputs.write(result, request, lease, progress)
                 predicates = _predicates(wanted, job, started, attested, "max") if request.provenance else {}
         shown = {
@@ -118,7 +120,8 @@ class Builder:
         if request.definition is not None:
             if request.frontend:
                 raise InvalidInput("cannot solve with both Definition and Frontend specified")
-            return Result({"": await building.solve(request.definition)})
+            ref = await building.solve(request.definition) if request.definition.ops else None
+            return Result({"": ref})
         if request.frontend:
             found = await building.forward(request.frontend, request.frontend_attrs, request.frontend_inputs)
         elif driver is not None:

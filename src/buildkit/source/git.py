@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from buildkit.core.errors import FailedPrecondition
 from buildkit.core.platform import Platform
 from buildkit.core.sockets import socket_place
-from buildkit.core.values import asdict
+from buildkit.core.values import asdict, replace
 from buildkit.llb.giturl import is_commit
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Agents, Session
@@ -26,7 +26,7 @@ from buildkit.source.gitrefs import Resolved, check_sums, resolve_ref
 from buildkit.source.gitrepository import RECORD_TYPE, Repositories, Repository
 from buildkit.source.gitwanted import Wanted, read_wanted
 from buildkit.source.pull import Pull, Pulls, forbid, look_up
-from buildkit.source.source import Asking, Known
+from buildkit.source.source import Asking, Inquiry, Known
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
@@ -144,12 +144,18 @@ class GitTree:
             remotes.answers.put(_TREES, name, {"ref": ref.id})
             return ref
 
-    async def describe(self, step: Asking, lease: Lease) -> Known:
-        """The commit as git stores it, for those who want to know its time or author."""
+    async def describe(self, step: Asking, lease: Lease, inquiry: Inquiry) -> Known:
+        """What the remote says of the ref, and the objects for those who want to know a time or an author."""
         found = await self.resolve(step)
+        known = Known(found.checksum, found.ref, found.commit)
+        if not inquiry.objects:
+            return known
 
         async def read(repository: Repository) -> Known:
-            return Known(commit=await repository.git.run("cat-file", "commit", found.checksum + "^{commit}"))
+            commit = await repository.git.run("cat-file", "commit", found.checksum + "^{commit}")
+            kind = await repository.git.run("cat-file", "-t", found.checksum)
+            tag = await repository.git.run("cat-file", "tag", found.checksum) if kind.strip() == b"tag" else b""
+            return replace(known, commit=commit, tag=tag)
 
         return await self._in_repository(step, lease, read)
 

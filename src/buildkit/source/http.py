@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from buildkit.core.digest import Digest, parse_digest, sha256
@@ -20,7 +21,7 @@ from buildkit.core.errors import (
     Unsupported,
 )
 from buildkit.core.platform import Platform
-from buildkit.core.values import asdict, dataclass
+from buildkit.core.values import asdict, dataclass, replace
 from buildkit.oci import spec
 from buildkit.oci.hosts import Tls
 from buildkit.oci.transport import Request, Response, Transport, Unreachable
@@ -31,7 +32,7 @@ from buildkit.source.credentials import web_authorization
 from buildkit.source.decoding import decoded
 from buildkit.source.file import FileWish, new_file, parse_file_wish, safe_name
 from buildkit.source.pull import Pull, Pulls, forbid, look_up
-from buildkit.source.source import Asking, Known
+from buildkit.source.source import Asking, Inquiry, Known
 from buildkit.source.upload import Answer, is_upload, open_upload
 from buildkit.source.webnames import disposition_name, http_date, parse_http_date, path_name, public_url
 from buildkit.store.lease import Lease
@@ -40,6 +41,9 @@ from buildkit.store.store import Store
 
 _HEADERS = {"http.header.accept": "Accept", "http.header.user-agent": "User-Agent"}
 _KIND = "http"
+_LONGEST_SUFFIX = 4096
+"""Bytes that may follow a file for a digest of both."""
+
 _SETTLED_SECONDS = 60
 """A file that changed so shortly before it was sent may change again within the same second of its date."""
 
@@ -190,9 +194,18 @@ class WebFile:
                 self._found = found
         return self._found
 
-    async def describe(self, step: Asking, lease: Lease) -> Known:
-        """When the server says that it changed; nothing is known of a file with a checksum, which is not asked for."""
-        return Known(last_modified=(await self.resolve(step)).modified)
+    async def describe(self, step: Asking, lease: Lease, inquiry: Inquiry) -> Known:
+        """What the server says; it is not asked for a file with a checksum, unless its content matters."""
+        found = await self.resolve(step)
+        known = Known(found.digest, filename=found.name, last_modified=found.modified)
+        if not inquiry.algorithm:
+            return known
+        if len(inquiry.suffix) > _LONGEST_SUFFIX:
+            raise InvalidInput(f"http checksum request suffix exceeds max size {_LONGEST_SUFFIX}")
+        tree = await self.snapshot(step, lease)
+        async with self._web.store.mounted(tree, lease) as root:
+            suffixed = await asyncio.to_thread(_suffixed, root / found.name, inquiry)
+        return replace(known, suffixed=suffixed)
 
     async def snapshot(self, step: Asking, lease: Lease) -> Ref | None:
         """The file, fetched now if it was not for its key."""
@@ -324,6 +337,15 @@ class WebFile:
             if not is_upload(wanted.url):
                 web.answers.put(_KIND, wanted.question, asdict(found))
         return found
+
+
+def _suffixed(path: Path, inquiry: Inquiry) -> Digest:
+    import hashlib
+
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, inquiry.algorithm)
+    digest.update(inquiry.suffix)
+    return f"{inquiry.algorithm}:{digest.hexdigest()}"
 
 
 def _conditions(known: Found | None) -> dict[str, str]:

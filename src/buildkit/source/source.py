@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol, runtime_checkable
 
+from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput, NotFound
 from buildkit.core.platform import Platform, host_platform
 from buildkit.core.progress import Reporter
@@ -60,18 +61,39 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What can be said of a source without its tree: git's commit object; seconds since 1970."""
+class Inquiry:
+    """What somebody wants to know of a source beyond its names and digests."""
 
+    objects: bool = False
+    """Git's objects as git stores them."""
+    algorithm: str = ""
+    """Of a digest of the file followed by ``suffix``: ``sha256``, ``sha384`` or ``sha512``; "" for none."""
+    suffix: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What can be said of a source without its tree.
+
+    Of git: the full ``ref``, the id that it names, the id of its commit where that is another (of a tag object),
+    and both objects. Of a file: its digest, name, time of change (seconds since 1970) and the digest asked for.
+    """
+
+    checksum: str = ""
+    ref: str = ""
+    commit_checksum: str = ""
     commit: bytes = b""
+    tag: bytes = b""
+    filename: str = ""
     last_modified: int | None = None
+    suffixed: Digest = ""
 
 
 @runtime_checkable
 class Describable(Source, Protocol):
     """A source that can say something of itself."""
 
-    async def describe(self, step: Asking, lease: Lease) -> Known:
+    async def describe(self, step: Asking, lease: Lease, inquiry: Inquiry) -> Known:
         """Ask whom it takes."""
 
 

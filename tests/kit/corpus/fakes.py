@@ -23,6 +23,7 @@ from buildkit.frontend.frontend import (
     Warning,
 )
 from buildkit.llb.definition import Definition
+from buildkit.source.source import Inquiry
 
 _PINNED = re.compile(r"@(sha256:[0-9a-f]{64})\Z")
 AMD64 = Platform("linux", "amd64")
@@ -63,7 +64,9 @@ class FakeImages:
         text = text.replace("@VARIANT@", f'"variant":"{wanted.variant}",' if wanted.variant else "")
         return ImageConfig(ref, digest, text.encode())
 
-    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""
+    ) -> SourceMetadata:
         """See `Resolving.resolve_source`."""
         raise Unsupported(f"ResolveSourceMetadata not supported: {identifier}")
 

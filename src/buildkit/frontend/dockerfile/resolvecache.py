@@ -8,6 +8,7 @@ from typing import NamedTuple
 from buildkit.core.aio import Shared
 from buildkit.core.platform import Platform
 from buildkit.frontend.frontend import ImageConfig, LayoutStore, Resolving, SourceMetadata
+from buildkit.source.source import Inquiry
 
 
 class _Question(NamedTuple):
@@ -43,6 +44,8 @@ class CachedResolving:
             )
         return await answer.wait()
 
-    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], *, log_name: str = "") -> SourceMetadata:
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""
+    ) -> SourceMetadata:
         """See `Resolving.resolve_source`."""
-        return await self._resolving.resolve_source(identifier, attrs, log_name=log_name)
+        return await self._resolving.resolve_source(identifier, attrs, inquiry=inquiry, log_name=log_name)

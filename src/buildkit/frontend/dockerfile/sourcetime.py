@@ -8,6 +8,7 @@ from buildkit.frontend.dockerfile.archives import newest_time
 from buildkit.frontend.frontend import Bridge
 from buildkit.llb.definition import Definition
 from buildkit.llb.state import State
+from buildkit.source.source import Inquiry, Known
 
 _COMMITTER = re.compile(rb"^committer .*> (\d+) [+-]\d{4}$", re.MULTILINE)
 
@@ -19,7 +20,9 @@ async def source_time(bridge: Bridge, state: State, log_name: str) -> int | None
     if found is None:
         return None
     identifier, attrs = found
-    known = await bridge.resolving.resolve_source(identifier, attrs, log_name=log_name)
+    inquiry = Inquiry(objects=True)
+    metadata = await bridge.resolving.resolve_source(identifier, attrs, inquiry=inquiry, log_name=log_name)
+    known = metadata.known or Known()
     if known.commit:
         header = known.commit.partition(b"\n\n")[0]
         match = _COMMITTER.search(header)

@@ -10,8 +10,10 @@ from buildkit.core.result import Attestation, Subject
 from buildkit.core.values import dataclass, field
 from buildkit.frontend.frontend import FileStat, Ref, Warning
 from buildkit.llb.definition import Definition, SourceFile
+from buildkit.source.source import Inquiry, Known
 
 _KINDS = {pb.InToto: "in-toto", pb.Bundle: "bundle"}
+_ALGORITHMS = dict(enumerate(("sha256", "sha384", "sha512")))
 _SUBJECTS = {pb.Self: "self", pb.Raw: "raw"}
 
 
@@ -117,3 +119,34 @@ def attestation_to_pb(attestation: Attestation[Ref], ref: pb.Ref | None) -> pb.A
             pb.InTotoSubject(kind=subjects[s.kind], name=s.name, digest=s.digests) for s in attestation.subjects
         ],
     )
+
+
+def inquiry_from_pb(request: pb.ResolveSourceMetaRequest) -> Inquiry:
+    """What a client asks of a source; raises `InvalidInput` for a digest that nobody knows."""
+    if not request.HTTP.HasField("ChecksumRequest"):
+        return Inquiry(objects=request.Git.ReturnObject)
+    wanted = request.HTTP.ChecksumRequest
+    if wanted.Algo not in _ALGORITHMS:
+        raise InvalidInput(f"unsupported checksum algorithm {wanted.Algo}")
+    return Inquiry(objects=request.Git.ReturnObject, algorithm=_ALGORITHMS[wanted.Algo], suffix=wanted.Suffix)
+
+
+def describe_to_pb(identifier: str, known: Known, inquiry: Inquiry, response: pb.ResolveSourceMetaResponse) -> None:
+    """Fill in what is known of a source."""
+    if not identifier.startswith(("http://", "https://")):
+        response.Git.CopyFrom(
+            pb.ResolveSourceGitResponse(
+                Checksum=known.checksum,
+                Ref=known.ref,
+                CommitChecksum=known.commit_checksum,
+                CommitObject=known.commit,
+                TagObject=known.tag,
+            )
+        )
+        return
+    response.HTTP.Checksum = known.checksum
+    response.HTTP.Filename = known.filename
+    if known.last_modified is not None:
+        response.HTTP.LastModified.FromSeconds(known.last_modified)
+    if known.suffixed:
+        response.HTTP.ChecksumResponse.CopyFrom(pb.ChecksumResponse(Digest=known.suffixed, Suffix=inquiry.suffix))

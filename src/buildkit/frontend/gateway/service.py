@@ -6,28 +6,32 @@ Serves clients of the daemon today; frontends in images speak the same service o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
 
-from buildkit.api import apicaps_pb2
+from buildkit.api import apicaps_pb2, sourcepolicy_pb2
 from buildkit.api import gateway_pb2 as pb
-from buildkit.core.errors import AlreadyExists, InvalidInput, NotFound, Unsupported
+from buildkit.core.errors import AlreadyExists, BuildkitError, InvalidInput, NotFound, SolveDetail, Unsupported
 from buildkit.core.identity import new_id
 from buildkit.core.result import Attestation, Result
+from buildkit.core.values import replace
 from buildkit.frontend.frontend import Bridge, CacheImport, FrontendResult, LayoutStore, Ref
 from buildkit.frontend.gateway.caps import GATEWAY
 from buildkit.frontend.gateway.convert import (
     WorkerFacts,
     attestation_from_pb,
     attestation_to_pb,
+    describe_to_pb,
+    inquiry_from_pb,
     platform_from_pb,
     stat_to_pb,
     warning_from_pb,
 )
 from buildkit.llb.definition import Definition
 from buildkit.rpc import status
+from buildkit.source import policy
 
 SERVICE = "moby.buildkit.v1.frontend.LLBBridge"
 CONTAINER_METHODS = (
@@ -78,21 +82,20 @@ class BridgeService:
 
     async def solve(self, request: pb.SolveRequest) -> pb.SolveResponse:
         """A definition or a frontend, made into refs; nothing runs unless ``Evaluate`` is set."""
-        if request.SourcePolicies:
-            raise Unsupported("source policies of a frontend are not supported yet")
+        bridge = self._judged(request.SourcePolicies)
         has_definition = bool(request.HasField("Definition") and getattr(request.Definition, "def"))
         if request.Frontend and has_definition:
             raise InvalidInput("cannot solve with both Definition and Frontend specified")
         imports = [CacheImport(one.Type, dict(one.Attrs)) for one in request.CacheImports]
         if request.Frontend:
             inputs = {name: Definition.from_pb(one) for name, one in request.FrontendInputs.items()}
-            result = await self._bridge.solving.forward(request.Frontend, dict(request.FrontendOpt), inputs)
+            result = await bridge.solving.forward(request.Frontend, dict(request.FrontendOpt), inputs)
             if request.Evaluate:
                 for ref in result.refs.values():
                     await self._bridge.solving.evaluate(ref)
         elif has_definition:
             definition = Definition.from_pb(request.Definition)
-            ref = await self._bridge.solving.solve(definition, evaluate=request.Evaluate, cache_imports=imports)
+            ref = await bridge.solving.solve(definition, evaluate=request.Evaluate, cache_imports=imports)
             result = Result({"": ref})
         else:
             result = Result({"": None})
@@ -153,10 +156,8 @@ class BridgeService:
 
     async def resolve_image_config(self, request: pb.ResolveImageConfigRequest) -> pb.ResolveImageConfigResponse:
         """What an image's name stands for."""
-        if request.SourcePolicies:
-            raise Unsupported("source policies of a frontend are not supported yet")
         store = LayoutStore(request.SessionID, request.StoreID) if request.ResolverType == _OCI_LAYOUT else None
-        found = await self._bridge.resolving.resolve_image(
+        found = await self._judged(request.SourcePolicies).resolving.resolve_image(
             request.Ref,
             platform=platform_from_pb(request.Platform) if request.HasField("Platform") else None,
             mode=request.ResolveMode or "default",
@@ -167,8 +168,9 @@ class BridgeService:
 
     async def resolve_source_meta(self, request: pb.ResolveSourceMetaRequest) -> pb.ResolveSourceMetaResponse:
         """What is known of a source without fetching it."""
-        if request.SourcePolicies:
-            raise Unsupported("source policies of a frontend are not supported yet")
+        if not request.HasField("Source"):
+            raise InvalidInput("source is required")
+        resolving = self._judged(request.SourcePolicies).resolving
         identifier, attrs = request.Source.identifier, dict(request.Source.attrs)
         scheme, _, name = identifier.partition("://")
         response = pb.ResolveSourceMetaResponse(Source=request.Source)
@@ -179,7 +181,7 @@ class BridgeService:
             store = None
             if scheme == "oci-layout":
                 store = LayoutStore(attrs.get("oci.session", ""), attrs.get("oci.store", ""))
-            found = await self._bridge.resolving.resolve_image(
+            found = await resolving.resolve_image(
                 name,
                 platform=platform,
                 mode=request.ResolveMode or attrs.get("image.resolvemode", "default"),
@@ -191,17 +193,44 @@ class BridgeService:
             if not request.Image.NoConfig:
                 response.Image.Config = found.config
             return response
-        if request.HTTP.HasField("ChecksumRequest"):
-            raise Unsupported("checksums with a suffix are not supported yet")
-        meta = await self._bridge.resolving.resolve_source(identifier, attrs, log_name=request.LogName)
+        inquiry = inquiry_from_pb(request)
+        meta = await resolving.resolve_source(identifier, attrs, inquiry=inquiry, log_name=request.LogName)
         response.Source.identifier = meta.identifier
         response.Source.attrs.clear()
         response.Source.attrs.update(meta.attrs)
-        if meta.commit:
-            response.Git.CommitObject = meta.commit
-        if meta.last_modified is not None:
-            response.HTTP.LastModified.FromSeconds(meta.last_modified)
+        if meta.known is not None:
+            describe_to_pb(meta.identifier, meta.known, inquiry, response)
         return response
+
+    def _judged(self, policies: Iterable[sourcepolicy_pb2.Policy]) -> Bridge:
+        """The build with the policies of one call."""
+        more = [policy.from_pb(one) for one in policies]
+        if not more:
+            return self._bridge
+        if self._bridge.stricter is None:
+            raise Unsupported("source policies of a frontend are not supported here")
+        return self._bridge.stricter(more)
+
+    # -- failures --
+
+    def explain(self, error: BuildkitError) -> None:
+        """Give an error the ids under which the trees of the failed step can be read here."""
+        details = tuple(self._readable(one) for one in error.details if isinstance(one, SolveDetail))
+        error.details = tuple(one for one in error.details if not isinstance(one, SolveDetail))
+        error.detailed(*(details or (SolveDetail((), (), b""),)))
+
+    def _readable(self, detail: SolveDetail) -> SolveDetail:
+        return replace(
+            detail,
+            input_ids=tuple(self._remains(id) for id in detail.input_ids),
+            mount_ids=tuple(self._remains(id) for id in detail.mount_ids),
+        )
+
+    def _remains(self, id: str) -> str:
+        ref = self._bridge.remains(id) if id and self._bridge.remains is not None else None
+        if ref is not None:
+            self._refs[id] = ref
+        return id
 
     # -- reading --
 

@@ -1,0 +1,128 @@
+"""The gateway's service, as clients of the daemon drive it."""
+
+import asyncio
+
+import pytest
+from tests.kit.daemons import running_daemon
+
+from buildkit.api import ops_pb2, sourcepolicy_pb2
+from buildkit.core.errors import BuildkitError, NotFound, SolveDetail, VertexDetail
+from buildkit.core.identity import new_id
+from buildkit.llb import http, mkdir, mkfile, scratch, symlink
+from buildkit.rpc.status import to_status
+
+
+@pytest.fixture
+async def peer(tmp_path):
+    async with running_daemon(tmp_path) as found:
+        yield found
+
+
+class Driver:
+    """A client that drives one build."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.ref = new_id()
+        self.building = asyncio.create_task(peer.control("Solve", Ref=self.ref))
+
+    async def ask(self, name, **fields):
+        return await self.peer.bridge(self.ref, name, **fields)
+
+    async def solve(self, state, **fields):
+        definition = state.marshal().to_pb()
+        fields = {"Evaluate": True, "allowResultReturn": True, "allowResultArrayRef": True, **fields}
+        return (await self.ask("Solve", Definition=definition, **fields)).result.ref.id
+
+    async def end(self, **fields):
+        await self.ask("Return", **fields)
+        return await self.building
+
+
+TREE = (
+    scratch().file(mkdir("/d", mode=0o711)).file(mkfile("/d/x", b"hello world", mode=0o600)).file(symlink("x", "/d/l"))
+)
+
+
+@pytest.mark.row("A87", "A88", "A89")
+async def test_files_of_a_result_are_read_and_looked_at_through_links(peer):
+    driver = Driver(peer)
+    ref = await driver.solve(TREE)
+    part = await driver.ask("ReadFile", Ref=ref, FilePath="d/l", Range={"Offset": 2, "Length": 4})
+    assert part.Data == b"llo "
+    found = (await driver.ask("StatFile", Ref=ref, Path="d/l")).stat
+    assert (found.path, found.size, found.mode) == ("x", 11, 0o600)
+    entries = (await driver.ask("ReadDir", Ref=ref, DirPath="d")).entries
+    assert [(one.path, one.size, one.linkname) for one in entries] == [("l", 1, "x"), ("x", 11, "")]
+    entries = (await driver.ask("ReadDir", Ref=ref, DirPath="d", IncludePattern="x*")).entries
+    assert [one.path for one in entries] == ["x"]
+    await driver.end(result={"ref": {"id": ref}})
+
+
+async def test_what_cannot_be_read_is_named(peer):
+    driver = Driver(peer)
+    ref = await driver.solve(TREE)
+    with pytest.raises(BuildkitError, match=r"^d is not a regular file"):
+        await driver.ask("ReadFile", Ref=ref, FilePath="d")
+    with pytest.raises(BuildkitError, match="no such file"):
+        await driver.ask("StatFile", Ref=ref, Path="../../nothing")
+    await driver.end(result={})
+
+
+async def test_the_trees_of_a_step_that_failed_can_be_read_while_the_build_lasts(peer):
+    driver = Driver(peer)
+    with pytest.raises(BuildkitError, match="no such file") as caught:
+        await driver.solve(TREE.file(mkfile("/made", b"1")).file(mkfile("/no/such", b"")))
+    [detail] = [one for one in caught.value.details if isinstance(one, SolveDetail)]
+    [given] = [id for id in detail.input_ids if id]
+    assert (await driver.ask("ReadFile", Ref=given, FilePath="made")).Data == b"1"
+    with pytest.raises(BuildkitError) as told:
+        await driver.end(error=to_status(caught.value))
+    assert any(isinstance(one, SolveDetail) for one in told.value.details)
+
+
+async def test_errors_of_builds_that_nobody_drives_name_no_trees(peer):
+    with pytest.raises(BuildkitError) as caught:
+        await peer.control("Solve", Definition=scratch().file(mkfile("/no/such", b"")).marshal().to_pb())
+    kinds = {type(one) for one in caught.value.details}
+    assert VertexDetail in kinds and SolveDetail not in kinds
+
+
+async def test_a_definition_of_nothing_is_an_empty_result(peer):
+    definition = ops_pb2.Definition()
+    assert not (await peer.control("Solve", Definition=definition)).ExporterResponse
+
+
+async def test_policies_of_one_call_judge_its_sources(peer):
+    driver = Driver(peer)
+    rule = {"action": sourcepolicy_pb2.DENY, "selector": {"identifier": "http://127.0.0.1/*"}}
+    with pytest.raises(BuildkitError, match="denied by policy"):
+        await driver.solve(http("http://127.0.0.1/x"), SourcePolicies=[{"version": 1, "rules": [rule]}])
+    with pytest.raises(BuildkitError, match="denied by policy"):
+        source = {"identifier": "http://127.0.0.1/x"}
+        await driver.ask("ResolveSourceMeta", Source=source, SourcePolicies=[{"version": 1, "rules": [rule]}])
+    await driver.end(result={})
+
+
+async def test_of_a_source_that_cannot_be_asked_nothing_is_told(peer):
+    driver = Driver(peer)
+    answer = await driver.ask("ResolveSourceMeta", Source={"identifier": "local://context"})
+    assert answer.Source.identifier == "local://context"
+    assert not answer.HasField("HTTP") and not answer.HasField("Git")
+    with pytest.raises(BuildkitError, match="unknown scheme nope"):
+        await driver.ask("ResolveSourceMeta", Source={"identifier": "nope://x"})
+    await driver.end(result={})
+
+
+async def test_refs_without_platforms_are_refused(peer):
+    driver = Driver(peer)
+    refs = {name: {"id": await driver.solve(TREE)} for name in ("a", "b")}
+    with pytest.raises(BuildkitError, match="build result contains multiple refs without platforms mapping"):
+        await driver.end(result={"refs": {"refs": refs}})
+
+
+async def test_a_ref_that_is_not_there_is_named(peer):
+    driver = Driver(peer)
+    with pytest.raises((NotFound, BuildkitError), match="no such ref: nope"):
+        await driver.ask("ReadFile", Ref="nope", FilePath="x")
+    await driver.end(result={})
