@@ -138,7 +138,7 @@ async def test_unknown_capabilities_are_refused():
 
 @pytest.mark.row("D225", "D156")
 async def test_unknown_questions_are_refused():
-    with pytest.raises(Unsupported, match="unsupported request what") as caught:
+    with pytest.raises(InvalidInput, match="unsupported request what") as caught:
         await build("FROM a", requestid="what")
     assert SubrequestDetail("what") in caught.value.details
 

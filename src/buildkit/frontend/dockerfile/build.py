@@ -166,7 +166,7 @@ class _Build:
             return subrequests.outline(outline_of((await self._convert(None)).target), content)
         if question == subrequests.CONVERT:
             return subrequests.convert((await self._convert(None)).definition())
-        raise Unsupported(f"unsupported request {question}").detailed(SubrequestDetail(question))
+        raise InvalidInput(f"unsupported request {question}").detailed(SubrequestDetail(question))
 
     async def _lint(self) -> FrontendResult:
         findings: list[Finding] = []

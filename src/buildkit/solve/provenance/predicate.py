@@ -67,7 +67,7 @@ def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, An
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
-            "resolvedDependencies": materials(captured),
+            **_present({"resolvedDependencies": materials(captured)}),
             "externalParameters": {"configSource": config, "request": _present(request)},
             "internalParameters": internal,
         },
