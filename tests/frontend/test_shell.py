@@ -102,6 +102,12 @@ def test_a_pattern_with_many_stars_takes_linear_time():
     assert Lexer().expand("${v//" + "*a" * 50 + "*b/x}", value).text == value["v"]
 
 
+@pytest.mark.parametrize("word", ["$a" * 2000, "${a//x/$a}", "${a//x/$0$0$0$0$0$0$0$0}${a//x/yy}$a${a//x/$$0$a}"])
+def test_variables_that_grow_without_end_are_refused(word):
+    with pytest.raises(ExpansionError, match="more than 1048576 characters"):
+        Lexer().expand(word, {"a": "x" * 2000})
+
+
 def test_deeply_nested_variables_are_refused():
     with pytest.raises(ExpansionError, match="nested more than"):
         expand("${x:-" * 5000 + "}" * 5000)

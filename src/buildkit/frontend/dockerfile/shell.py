@@ -17,6 +17,9 @@ from buildkit.frontend.dockerfile.location import DockerfileError
 _SPACES = frozenset(WHITESPACE)
 _SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 _MAX_NESTING = 80
+_MAX_GROWTH = 1 << 20
+"""Characters that the values of variables may put into one word: the kernel takes an eighth of it."""
+
 _CLOSED_TOO_EARLY = "syntax error: missing '}'"
 _NO_NAME = "syntax error: bad substitution"
 _PLAIN = re.compile(r"""[^'"$<\\`]*\Z""")
@@ -77,6 +80,10 @@ class _Fault(Exception):
     pass
 
 
+def _too_long() -> _Fault:
+    return _Fault(f"the values of variables put more than {_MAX_GROWTH} characters into it")
+
+
 class _Words:
     """Collects words. Readings nested in one another share the buffer of the word in progress."""
 
@@ -118,6 +125,7 @@ class _Reading:
         self._keep_escapes = lexer.keep_escapes
         self._buffer: list[str] = []
         self._nesting = 0
+        self._growth = 0
         self._stops = frozenset("$<" + lexer.escape + ("" if lexer.plain_quotes else "'\""))
         self._run_end: dict[str, re.Pattern[str]] = {}
         self.matched: set[str] = set()
@@ -302,8 +310,11 @@ class _Reading:
                 return f"${{{name}/{pattern}/{text}}}"
             value = ""
         try:
-            replace = wildcard.replace_all if everywhere else wildcard.replace_first
-            return replace(pattern, value, text)
+            if everywhere:
+                return wildcard.replace_all(pattern, value, text, limit=_MAX_GROWTH)
+            return wildcard.replace_first(pattern, value, text)
+        except wildcard.TooLong:
+            raise _too_long() from None
         except ValueError as error:
             raise _Fault(f"invalid pattern ({pattern}) in substitution: {error}") from None
 
@@ -332,6 +343,9 @@ class _Reading:
     def _look_up(self, name: str) -> str | None:
         value = self._variables.get(name)
         (self.unmatched if value is None else self.matched).add(name)
+        self._growth += len(value or "")
+        if self._growth > _MAX_GROWTH:
+            raise _too_long()
         return value
 
     def _unset(self, written: str) -> str:

@@ -122,12 +122,23 @@ def replace_first(pattern: str, value: str, text: str) -> str:
     return value
 
 
-def replace_all(pattern: str, value: str, text: str) -> str:
-    """``${name//pattern/text}``; in ``text`` a ``$0`` is the match, ``$$`` a dollar, another ``$name`` nothing."""
+class TooLong(Exception):
+    """A text would grow beyond the limit."""
+
+
+def replace_all(pattern: str, value: str, text: str, *, limit: int) -> str:
+    """``${name//pattern/text}``; in ``text`` a ``$0`` is the match, ``$$`` a dollar, another ``$name`` nothing.
+
+    Raises `TooLong` when more than ``limit`` characters are put in.
+    """
     pieces: list[str] = []
     last = 0
+    references = text.count("$")
     for start, end in Pattern(pattern).finditer(value):
         pieces.append(value[last:start])
+        limit -= len(text) + references * (end - start)
+        if limit < 0:
+            raise TooLong
         if end > last or start == 0:
             pieces.append(_fill(text, value[start:end]))
         last = end
