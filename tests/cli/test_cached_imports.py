@@ -50,7 +50,7 @@ def test_a_cached_rebuild_imports_nothing_but_the_allowed_modules(imported):
 
 @pytest.mark.parametrize(
     "heavy",
-    "ssl _ssl http.client email urllib.request google.protobuf tarfile inspect "
+    "ssl _ssl http.client email urllib.request google.protobuf tarfile inspect logging subprocess ctypes "
     "buildkit.executor.runc buildkit.fs.copy buildkit.store.gc buildkit.oci.compress".split(),
 )
 def test_a_cached_rebuild_does_without_heavy_modules(imported, heavy):

@@ -155,9 +155,18 @@ def _run_build(parsed: Parsed) -> None:
 
 def _import_loop() -> None:
     """Import the event loop without what it would need for TLS: only daemons are spoken to with that on the loop."""
-    from buildkit.core.lean import lean_imports
+    import concurrent  # noqa: F401
 
-    with lean_imports(absent=("ssl",), later=("inspect", "ipaddress", "linecache", "locale")):
+    from buildkit.core.lean import LaterLogger, lean_imports
+
+    waits = ("FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED")
+    given: dict[str, dict[str, object]] = {
+        "concurrent.futures": {name: name for name in waits},
+        "logging": {"DEBUG": 10, "getLogger": LaterLogger},
+        "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},
+    }
+    later = ("asyncio.sslproto", "asyncio.staggered", "inspect", "ipaddress", "linecache", "locale", "textwrap")
+    with lean_imports(absent=("ssl",), later=later, given=given):
         import asyncio  # noqa: F401
         import pathlib  # noqa: F401
 

@@ -17,6 +17,7 @@ from buildkit.cli.target import open_client
 from buildkit.client.options import Client, SolveOptions, SolveResponse
 from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
+from buildkit.core.loop import run as run_loop
 from buildkit.core.progress import Update, VertexUpdate
 from buildkit.core.values import replace
 
@@ -234,7 +235,7 @@ class CacheMetrics:
 
 def run(parsed: Parsed, options: SolveOptions) -> None:
     """`run_build` in an event loop of its own; SIGTERM ends it as cleanly as Ctrl-C does, with status 143."""
-    asyncio.run(_until_terminated(run_build(parsed, options)))
+    run_loop(_until_terminated(run_build(parsed, options)))
     if note := _lost_result(parsed, options):
         sys.stderr.write(f"note: {note}\n")
 

@@ -1,20 +1,20 @@
 """Imports without what they bring along for uses that we have none of.
 
-Some modules import others that take longer than themselves and are needed in rare cases only: asyncio brings ssl
-and inspect, urllib.parse brings ipaddress. docs/adr/0011-start-up.md has the times.
+Some modules import others that take longer than themselves and are needed in rare cases only: asyncio brings ssl,
+logging and inspect, urllib.parse brings ipaddress. docs/adr/0011-start-up.md has the times.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 
 class _Later(ModuleType):
-    """Stands in for a module until somebody wants something of it."""
+    """Stands in for a module until somebody wants something of it that was not given."""
 
     def __getattr__(self, name: str) -> Any:
         from importlib import import_module
@@ -26,15 +26,48 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
+class LaterLogger:
+    """Stands in for a logger until it is used."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, message: str, *args: object) -> None:
+        """Nobody wants this unless logging was set up, which takes the module."""
+        if not isinstance(sys.modules.get("logging", self), _Later | LaterLogger):
+            self.__getattr__("debug")(message, *args)
+
+    def __getattr__(self, attribute: str) -> Any:
+        from logging import getLogger
+
+        return getattr(getLogger(self._name), attribute)
+
+
 @contextmanager
-def lean_imports(*, absent: Sequence[str] = (), later: Sequence[str] = ()) -> Iterator[None]:
+def lean_imports(
+    *,
+    absent: Sequence[str] = (),
+    later: Sequence[str] = (),
+    given: Mapping[str, Mapping[str, object]] | None = None,
+) -> Iterator[None]:
     """Modules imported in this scope do not find the ``absent`` ones, and import the ``later`` ones when they use them.
 
-    What is imported already stays as it is. Afterwards everybody finds everything.
+    ``given`` are ``later`` ones of which some attributes, by name, are needed at once. What is imported already stays
+    as it is. Afterwards everybody finds everything.
     """
-    standing = [name for name in (*absent, *later) if name not in sys.modules]
+    given = given or {}
+    standing = [name for name in (*absent, *later, *given) if name not in sys.modules]
     for name in standing:
-        sys.modules[name] = None if name in absent else _Later(name)  # type: ignore[assignment]
+        if name in absent:
+            sys.modules[name] = None  # type: ignore[assignment]
+        else:
+            sys.modules[name] = stand_in = _Later(name)
+            vars(stand_in).update(given.get(name, {}))
+            parent, _, child = name.rpartition(".")
+            if parent in sys.modules:
+                setattr(sys.modules[parent], child, stand_in)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ hundred such classes this is most of the start-up time of a command (docs/adr/00
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # type checkers see the standard decorator, whose behaviour this is
@@ -15,7 +16,8 @@ else:
     from buildkit.core.lean import lean_imports
 
     _UNUSED = tuple(f"msgspec.{name}" for name in ("inspect", "json", "msgpack", "toml", "yaml"))
-    with lean_imports(absent=("typing_extensions",), later=_UNUSED):  # without the first, msgspec takes typing
+    _SYSTEM = {"platform": {"system": lambda: os.uname().sysname}}  # all that uuid, which msgspec knows, asks of it
+    with lean_imports(absent=("typing_extensions",), later=_UNUSED, given=_SYSTEM):  # without the first: typing
         import msgspec
         from msgspec import NODEFAULT, defstruct
         from msgspec.structs import astuple, fields, replace

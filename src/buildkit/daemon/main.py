@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
-    import asyncio
     from logging import getLogger
 
+    from buildkit.core.loop import run as run_loop
     from buildkit.daemon.config import DaemonConfig, default_places
     from buildkit.daemon.logs import set_up
     from buildkit.daemon.server import run
@@ -55,7 +55,7 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
     for key in read.unknown:
         getLogger("buildkit.daemon").warning("unknown key in the configuration: %s", key)
     os.umask(0)
-    asyncio.run(run(config, environ))
+    run_loop(run(config, environ))
     return DONE
 
 

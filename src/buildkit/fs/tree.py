@@ -98,13 +98,14 @@ def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     directory, name = os.path.split(path)
     if ".." in path.split("/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
-    if not directory and name not in ("", "."):
+    if not directory and name:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=root_fd)
-    try:
-        return syscalls.openat2(root_fd, path, flags, mode, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EPERM):
-            raise
+    if directory.count("/") > 1:
+        try:
+            return syscalls.openat2(root_fd, path, flags, mode, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
     parent = os.dup(root_fd)
     try:
         for part in filter(None, directory.split("/")):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from buildkit.core.errors import Corrupt, InvalidInput, Unavailable
+from buildkit.core.threads import Threads
 from buildkit.core.values import dataclass, field, replace
 from buildkit.core.version import VERSION
 from buildkit.oci.hosts import Tls, is_this_machine
@@ -22,7 +23,6 @@ from buildkit.oci.http1 import Answer, Connection, ProtocolError
 
 if TYPE_CHECKING:
     import ssl
-    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ class Transport:
         self._lock = threading.Lock()
         self._plain: set[str] = set()
         self._contexts: dict[Tls, ssl.SSLContext] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
 
     async def send(self, request: Request) -> Response:
         """Send, follow redirects, and return the answer whatever its status; raises `Unreachable`."""
@@ -209,10 +209,8 @@ class Transport:
     async def in_thread(self, work: Callable[[], T], abort: Callable[[], None]) -> T:
         """Run blocking I/O in one of our threads; when cancelled, ``abort`` it and wait for its end."""
         if self._threads is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._threads = ThreadPoolExecutor(THREADS, "registry")
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            self._threads = Threads(asyncio.get_running_loop(), THREADS, "registry")
+        future = self._threads.call(work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -336,7 +334,7 @@ class Transport:
             for _, connection in connections:
                 connection.close()
         if self._threads is not None:
-            self._threads.shutdown(wait=False)
+            self._threads.stop()
             self._threads = None
 
 

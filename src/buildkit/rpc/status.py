@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -109,6 +108,8 @@ def from_status(status: Status) -> BuildkitError:
         if not packed.type_url.endswith("+json"):
             continue
         try:
+            import json
+
             content = json.loads(packed.value)
         except ValueError:
             continue
@@ -123,6 +124,8 @@ def from_status(status: Status) -> BuildkitError:
 
 
 def _encode(content: dict[str, Any], *, plain: bool) -> bytes:
+    import json
+
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     if not plain:
         for mark in "<>&\u2028\u2029":

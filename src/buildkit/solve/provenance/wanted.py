@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.core.values import dataclass
-from buildkit.frontend.dockerfile.buildoptions import parse_attestations
 
 _MODES = {"min": "min", "max": "max", "full": "max"}
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
@@ -26,6 +25,10 @@ class Wanted:
 
 def parse_wanted(options: Mapping[str, str]) -> Wanted | None:
     """None when nobody asked for provenance. Raises `InvalidInput`, and `Unsupported` by name."""
+    if not any("attest" in name.lower() for name in options):
+        return None
+    from buildkit.frontend.dockerfile.buildoptions import parse_attestations
+
     asked = parse_attestations(options)
     if "sbom" in asked:
         raise Unsupported("SBOM attestations (attest:sbom) are not supported yet")
