@@ -2,31 +2,27 @@
 
 import json
 import os
-import shutil
 import subprocess
 import tarfile
-from pathlib import Path
 
 import pytest
 from tests.daemon.test_command import process
-
-PARTS = Path(__file__).parents[2] / ".work/parts"
-FOUND = sorted(PARTS.glob("docker-buildx*/usr/libexec/docker/cli-plugins/docker-buildx"))
-BUILDX = str(FOUND[0]) if FOUND else shutil.which("docker-buildx")
+from tests.kit.docker import BUILDX
 
 pytestmark = [
     pytest.mark.net,
     pytest.mark.root,
-    pytest.mark.skipif(BUILDX is None, reason="docker-buildx is not there"),
+    pytest.mark.skipif(not BUILDX, reason="docker-buildx is not there"),
 ]
 
 
-@pytest.fixture
-def buildx(tmp_path):
+@pytest.fixture(params=BUILDX)
+def buildx(request, tmp_path):
     environ = {**os.environ, "BUILDX_CONFIG": str(tmp_path / "bx"), "DOCKER_CONFIG": str(tmp_path / "docker")}
 
     def run(*words, check=True):
-        found = subprocess.run([BUILDX, *map(str, words)], env=environ, capture_output=True, text=True, cwd=tmp_path)
+        command = [BUILDX[request.param], *map(str, words)]
+        found = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path)
         assert not check or found.returncode == 0, found.stderr
         return found
 

@@ -105,6 +105,13 @@ async def test_running_out_of_memory_is_told_apart(either):
     assert caught.value.oom
 
 
+async def test_the_sockets_of_a_service_manager_stay_outside(either, monkeypatch, tmp_path):
+    monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    assert "NOTIFY_SOCKET" not in await either.run("env; ls /run /tmp 2>/dev/null; true")
+    assert not [one for one in either.upper.rglob("*") if "notify" in one.name]
+
+
 async def test_a_killed_process_with_memory_to_spare_is_not_out_of_memory(box):
     with pytest.raises(ExitError, match="exit code: 137") as caught:
         await box.run("sh -c 'kill -9 $$'; exit $?", resources=Resources(memory=30 << 20))

@@ -18,7 +18,7 @@ from buildkit.executor.enclosure import Enclosure
 from buildkit.executor.executor import DEFAULT_HOSTNAME, Container, Output, Usage
 from buildkit.executor.hosts import NameFiles
 from buildkit.executor.network import Lent, Networks
-from buildkit.executor.runtime import Filter, Probe, Runtime, has_cgroup_namespace, make_filter
+from buildkit.executor.runtime import Filter, Probe, Runtime, has_cgroup_namespace, make_filter, runtime_environ
 from buildkit.executor.sampling import Sampler
 from buildkit.executor.settings import Settings
 from buildkit.executor.spec import Place, cgroups_path, make_spec
@@ -142,7 +142,7 @@ class RuncExecutor:
         text = json.dumps(config, ensure_ascii=False, separators=(",", ":"))
         (bundle.directory / "config.json").write_bytes(text.encode(errors="surrogateescape"))
         command = runtime.command(self._state, bundle.log, "run", "--bundle", str(bundle.directory), id)
-        return Child(command, dict(os.environ))
+        return Child(command, runtime_environ())
 
     def _finish(self, runtime: Runtime, id: str, bundle: Bundle) -> None:
         """Inside of the enclosure: whatever the runtime, perhaps killed, did not take away itself."""
@@ -155,7 +155,7 @@ class RuncExecutor:
     def _delete(self, runtime: Runtime, id: str) -> None:
         command = runtime.command(self._state, Path(os.devnull), "delete", "--force", id)
         quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-        os.waitpid(os.posix_spawn(command[0], command, dict(os.environ), file_actions=quiet), 0)
+        os.waitpid(os.posix_spawn(command[0], command, runtime_environ(), file_actions=quiet), 0)
 
     @property
     def _state(self) -> Path:

@@ -20,6 +20,7 @@ from buildkit.executor.spec import Place, make_spec
 from buildkit.executor.user import Identity
 
 _BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
+_OF_SERVICES = frozenset(("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"))
 _REFUSED = 41
 """What the probe ends with when the filter refuses its call."""
 
@@ -59,6 +60,11 @@ def make_filter(directory: Path, *, compiled: bool) -> Filter | None:
     if program is None:
         return None
     return Filter(None, {_BPF_ANNOTATION: base64.b64encode(program).decode("ascii")})
+
+
+def runtime_environ() -> dict[str, str]:
+    """This process's variables without those that make a runtime carry a service manager's sockets inside."""
+    return {name: value for name, value in os.environ.items() if name not in _OF_SERVICES}
 
 
 class Probe:
@@ -143,7 +149,7 @@ class Probe:
         pid = os.posix_spawn(
             command[0],
             command,
-            dict(os.environ),
+            runtime_environ(),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(bundle / "output"), os.O_WRONLY | os.O_CREAT, 0o600),
