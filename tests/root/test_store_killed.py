@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.kit import store_churn
+from tests.kit.consistency import verify_store
 from tests.kit.stores import store_at
 
 import buildkit
 from buildkit.fs.mount import mounts_below
-from buildkit.store.blobs import Compression
-from buildkit.store.records import RecordKind
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -37,28 +36,16 @@ def kill_in_the_middle(path: Path, snapshotter: str, seed: int) -> None:
     process.stdout.close()
 
 
+def look(tree: Path) -> None:
+    assert all(not file.is_file() or file.stat().st_size in (1000, 2000) for file in tree.rglob("*"))
+
+
 async def check(path: Path, snapshotter: str) -> int:
     """Everything that the store says it has is there and whole; returns how many records there are."""
     async with store_at(path, snapshotter) as store:
-        records = {record.id: record for record in store._parts.records.all()}
         assert mounts_below(str(path)) == []
         assert not list((path / "store" / "mounts").glob("*"))
-        named = {record.snapshot for record in records.values()}
-        assert {row.name for row in store._parts.snapshotter.walk()} <= named
-        assert all(store.content.verify(blob.digest) for blob in store.content.walk())
-        assert [p for p in (store.content.root / "ingest").iterdir() if not p.name.startswith("partial-")] == []
-        async with store.lease() as lease:
-            for record in records.values():
-                assert all(not parent or parent in records for parent in record.parents)
-                ref = store.find_ref(record.id, lease)
-                if record.kind is RecordKind.MUTABLE or ref is None:
-                    continue
-                async with store.mounted(ref, lease) as at:
-                    for file in at.rglob("*"):
-                        assert not file.is_file() or file.stat().st_size in (1000, 2000)
-                await store.layers(ref, Compression("uncompressed"), lease)
-        await store.sweep()
-    return len(records)
+        return await verify_store(store, look)
 
 
 @pytest.mark.parametrize("snapshotter", ["overlayfs", "native"])
