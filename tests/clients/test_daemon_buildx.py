@@ -103,7 +103,7 @@ def test_space_is_shown_and_freed(buildx, project):
 
 
 @pytest.mark.row("Z31", "Z32", "Z33", "Z34")
-def test_history_lists_shows_and_forgets_builds(buildx, project):
+def test_history_lists_shows_and_forgets_builds(buildx, project, tmp_path):
     if "history" not in buildx("--help").stdout:
         pytest.skip("this buildx knows no history")
     buildx("build", "-o", "type=tar,dest=o.tar", project)
@@ -111,5 +111,8 @@ def test_history_lists_shows_and_forgets_builds(buildx, project):
     assert "Build Steps:" in buildx("history", "inspect").stdout
     assert "COPY hello /hello" in buildx("history", "logs").stderr + buildx("history", "logs").stdout
     assert '"buildType"' in buildx("history", "inspect", "attachment", "--type", "provenance").stdout
+    buildx("build", "-o", "type=oci,dest=o.tar", "--metadata-file", "m.json", project)
+    digest = json.loads((tmp_path / "m.json").read_text())["containerimage.digest"]
+    assert digest in buildx("history", "inspect").stdout
     buildx("history", "rm", "--all")
     assert "Completed" not in buildx("history", "ls").stdout

@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 from tests.kit.daemons import drive, running_daemon
@@ -159,3 +160,20 @@ async def test_an_image_carries_the_provenance_that_was_asked_for(peer):
     (layer,) = (await blob(attestation["digest"]))["layers"]
     statement = await blob(layer["digest"])
     assert "buildConfig" not in statement["predicate"]["buildDefinition"]["internalParameters"]
+
+
+async def test_the_documents_of_an_image_stay_with_the_record_of_its_build(peer):
+    exporters = [{"Type": "image", "Attrs": {"name": "x/y"}}]
+    await drive(peer, state(), ref="one", Exporters=exporters, FrontendAttrs={"attest:provenance": "mode=min"})
+    await peer.listing("Prune", all=True)
+    (event,) = await records(peer)
+    root = event.record.Result.Results[0]
+    assert event.record.Result.ResultDeprecated == root
+    assert root.media_type == "application/vnd.oci.image.index.v1+json"
+    service = "containerd.services.content.v1.Content"
+    index = json.loads(b"".join(part.data for part in await peer.listing("Read", service, digest=root.digest)))
+    for manifest in index["manifests"]:
+        parts = await peer.listing("Read", service, digest=manifest["digest"])
+        config = json.loads(b"".join(part.data for part in parts))["config"]
+        assert await peer.listing("Read", service, digest=config["digest"])
+    assert "verifier.requestopts" in event.record.ExporterResponse

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from buildkit.control.progress import responses
 from buildkit.core.progress import Stream, Update, VertexUpdate, WarningUpdate
 from buildkit.core.values import replace
+from buildkit.oci.spec import Descriptor
 from buildkit.rpc import status
 from buildkit.solve.history import History
 from buildkit.solve.provenance.predicate import PREDICATE_TYPE
@@ -56,17 +57,29 @@ def finish(
     )
     if response is not None:
         results = {platform: _attested(history, content) for platform, content in response.provenance.items()}
+        documents = {
+            digest: content for image in response.images.values() for digest, content in image.documents.items()
+        }
+        for content in documents.values():
+            history.content.put(content)
+        images = {str(place): _blob_ref(image.root) for place, image in response.images.items()}
+        alone = results.pop("", ResultBlobs())
         record = replace(
             record,
-            exporter_response=dict(response.exporter_response),
-            result=results.pop("", None),
+            exporter_response={key: value.decode("utf-8", "replace") for key, value in response.metadata.items()},
+            result=replace(alone, images=images) if images or alone.attestations else None,
             results=results,
+            manifests=tuple(documents),
         )
     if error is not None:
         found = status.to_status(error)
         full = store_blob(history, ERROR_TYPE, found.SerializeToString())
         record = replace(record, error=Failure(found.code, found.message), full_error=full)
     history.complete(record)
+
+
+def _blob_ref(descriptor: Descriptor) -> BlobRef:
+    return BlobRef(descriptor.media_type, descriptor.digest, descriptor.size, descriptor.annotations)
 
 
 def _attested(history: History, predicate: bytes) -> ResultBlobs:

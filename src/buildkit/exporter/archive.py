@@ -14,7 +14,7 @@ from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidI
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
-from buildkit.exporter.commit import Image, commit_image, names_of, response_of
+from buildkit.exporter.commit import Image, commit_image, documents_of, names_of, response_of
 from buildkit.exporter.epoch import choose_epoch, format_rfc3339
 from buildkit.exporter.exporter import Exported, Exporting
 from buildkit.fs.tarwrite import DIRECTORY, END, REGULAR, header, padding
@@ -63,9 +63,8 @@ class ArchiveExporter:
         names = normalized_names(names_of(self.attrs, result))
         response = response_of(image, root, ",".join(names))
         layers = await _at_hand(image, exporting)
-        blobs = [image.root, *image.manifests, *layers]
-        blobs += [_config_of(exporting.store.content, manifest) for manifest in image.manifests]
-        blobs += image.attached
+        documents = documents_of(image, exporting.store.content)
+        blobs = [image.root, *layers, *documents]
         if not self.tar:
             from buildkit.oci.layout import Layout
 
@@ -75,7 +74,7 @@ class ArchiveExporter:
             await asyncio.to_thread(
                 _write_layout, Layout.create(directory), exporting.store.content, blobs, root, names
             )
-            return Exported(response, root)
+            return Exported(response, root, documents)
         records = archive_records(exporting.store.content, blobs, root, names, docker=self.kind == "docker")
         try:
             async with outputs.open_file(exporting.id, response) as out:
@@ -83,7 +82,7 @@ class ArchiveExporter:
                     await asyncio.to_thread(write_archive, records, out)
         except AlreadyExists:
             pass  # the client has this image and wants no second copy
-        return Exported(response, root)
+        return Exported(response, root, documents)
 
     def _stamped(self, image: Image, result: Result[Ref]) -> Descriptor:
         """The root descriptor, annotated with the time at which the archive was made."""
@@ -112,10 +111,6 @@ async def _at_hand(image: Image, exporting: Exporting) -> list[Descriptor]:
     layers = list({layer.digest: layer for layer in image.layers}.values())
     await gather_all([exporting.store.fetch(layer, exporting.lease) for layer in layers])
     return layers
-
-
-def _config_of(content: ContentStore, manifest: Descriptor) -> Descriptor:
-    return parse_manifest(content.read(manifest.digest)).config
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from buildkit.exporter.platforms import (
     platforms_of,
     ref_of,
 )
-from buildkit.oci.spec import Descriptor, encode
+from buildkit.oci.spec import Descriptor, encode, parse_manifest
+from buildkit.store.content import ContentStore
 from buildkit.store.refs import Layer, Ref
 from buildkit.store.times import TimePolicy
 
@@ -51,6 +52,12 @@ class Image:
     """Nanoseconds since 1970."""
     attached: tuple[Descriptor, ...] = ()
     """Blobs of attestations, their manifests among them."""
+
+
+def documents_of(image: Image, content: ContentStore) -> tuple[Descriptor, ...]:
+    """Everything below the root but the layers: manifests, configs, attestations."""
+    configs = (parse_manifest(content.read(manifest.digest)).config for manifest in image.manifests)
+    return (*image.manifests, *configs, *image.attached)
 
 
 def response_of(image: Image, root: Descriptor, names: str) -> dict[str, str]:

@@ -87,11 +87,14 @@ class Exporting:
 class Exported:
     """What came of it: the response's entries, the root of the image if it is one, and what is left to do.
 
+    ``documents`` are the manifests, configs and attestations below the root.
+
     ``finish`` (pushing) may run beside other work once every exporter of the build has exported.
     """
 
     response: Mapping[str, str] = field(default_factory=dict[str, str])
     descriptor: Descriptor | None = None
+    documents: tuple[Descriptor, ...] = ()
     finish: Callable[[], Awaitable[None]] | None = None
 
 

@@ -9,7 +9,7 @@ from buildkit.core.errors import BuildkitError, FailedPrecondition
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
-from buildkit.exporter.commit import Image, commit_image, names_of, response_of
+from buildkit.exporter.commit import Image, commit_image, documents_of, names_of, response_of
 from buildkit.exporter.exporter import Exported, Exporting
 from buildkit.oci.spec import Descriptor
 from buildkit.store.blobs import Compression
@@ -53,14 +53,15 @@ class ImageExporter:
         if self.dangling_prefix and not (self.flags["danging-name-empty-only"] and names):
             names = ",".join(filter(None, [names, f"{self.dangling_prefix}@{image.root.digest}"]))
         response = response_of(image, image.root, names)
+        documents = documents_of(image, exporting.store.content)
         if not self.flags["push"] or not names:
-            return Exported(response, image.root)
+            return Exported(response, image.root, documents)
 
         async def finish() -> None:
             for name in names.split(","):
                 await self._push(name, image, exporting)
 
-        return Exported(response, image.root, finish)
+        return Exported(response, image.root, documents, finish)
 
     async def _push(self, name: str, image: Image, exporting: Exporting) -> None:
         from buildkit.oci.names import parse_reference

@@ -18,7 +18,7 @@ from buildkit.oci.names import Reference
 from buildkit.oci.registry import Access, Registry
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
-from buildkit.solve.request import SolveRequest
+from buildkit.solve.request import ExportedImage, SolveRequest
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
@@ -51,8 +51,8 @@ class Outputs:
 
     async def write(
         self, result: Result[Ref], request: SolveRequest, lease: Lease, progress: Stream
-    ) -> Mapping[str, str]:
-        """Export the result everywhere; gives the responses merged, later exporters winning."""
+    ) -> tuple[Mapping[str, str], Mapping[int, ExportedImage]]:
+        """Export the result everywhere; gives the responses merged, later ones winning, and the images made."""
         warnings: Sequence[str] = ()
         if self.exporters or not result.single:
             from buildkit.solve.verify import verify_platforms
@@ -76,7 +76,16 @@ class Outputs:
             work.append(_Output(exporter, exporting, () if number else warnings))
         exported = await gather_all(one.export(result) for one in work)
         await gather_all(one.finish(done) for one, done in zip(work, exported, strict=True))
-        return {key: value for done in exported for key, value in done.response.items()}
+        response = {key: value for done in exported for key, value in done.response.items()}
+        return response, self._images(exported) if request.provenance else {}
+
+    def _images(self, exported: Sequence[Exported]) -> Mapping[int, ExportedImage]:
+        content, images = self.store.content, {}
+        for number, done in enumerate(exported):
+            if done.descriptor is not None:
+                documents = (done.descriptor, *done.documents)
+                images[number] = ExportedImage(done.descriptor, {d.digest: content.read(d.digest) for d in documents})
+        return images
 
     def _access_of(self, session: Session | None) -> _Accesses:
         return _Accesses(self.registry, session)

@@ -10,6 +10,8 @@ from buildkit.llb.definition import Definition
 from buildkit.source.pull import Pull
 
 if TYPE_CHECKING:
+    from buildkit.core.digest import Digest
+    from buildkit.oci.spec import Descriptor
     from buildkit.source.policy import Policy
 
 
@@ -49,6 +51,14 @@ class SolveRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedImage:
+    """The root of an image that was exported, and the bytes of its documents, by digest, its own among them."""
+
+    root: Descriptor
+    documents: Mapping[Digest, bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class SolveResponse:
     """What the exporters and the frontend have to say: flat texts by key (``containerimage.digest``, …)."""
 
@@ -57,3 +67,5 @@ class SolveResponse:
     """What the frontend said of its result (``result.txt`` of a subrequest, image configs)."""
     provenance: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """The SLSA predicate as JSON, by platform; ``""`` is a lone result's."""
+    images: Mapping[int, ExportedImage] = field(default_factory=dict[int, ExportedImage])
+    """By the place of the exporter; only where ``provenance`` was asked for."""

@@ -93,12 +93,12 @@ class Builder:
                     said = _predicates(wanted, job, started, attested, attested.mode)
                     result = replace(result, attestations={p: (_attestation(c, attested),) for p, c in said.items()})
                 result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
-                response = await outputs.write(result, request, lease, progress)
+                response, images = await outputs.write(result, request, lease, progress)
                 predicates = _predicates(wanted, job, started, attested, "max") if request.provenance else {}
         shown = {
             key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
         }
-        return SolveResponse({**shown, **response}, result.metadata, predicates)
+        return SolveResponse({**shown, **response}, result.metadata, predicates, images)
 
     async def _learn(
         self, request: SolveRequest, job: Job[Ref | None], lease: Lease, since: int, explained: Explained | None
