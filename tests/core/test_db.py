@@ -114,3 +114,12 @@ def test_a_full_disk_leaves_room_for_the_rows_that_free_it(tmp_path):
     db.close()
     Database(tmp_path / "db").close()
     assert (tmp_path / "db.reserve").stat().st_blocks * 512 >= 1 << 20
+
+
+def test_the_log_stays_short_for_whoever_opens_it_next(tmp_path):
+    db = Database(tmp_path / "db")
+    db.ensure("CREATE TABLE t (x)")
+    for number in range(1500):
+        db.execute("INSERT INTO t VALUES (?)", (number,))
+    assert (tmp_path / "db-wal").stat().st_size < 600 * 4096
+    db.close()

@@ -18,6 +18,8 @@ from buildkit.core.errors import Corrupt, Exhausted, FailedPrecondition
 
 _RESERVED = 1 << 20
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_LOGGED = 256
+"""Pages that the log grows to. A process that opens it reads them all, and a command opens it for each build."""
 
 
 class Database:
@@ -52,6 +54,7 @@ class Database:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA busy_timeout=10000")
+            connection.execute(f"PRAGMA wal_autocheckpoint={_LOGGED}")
         except sqlite3.DatabaseError:
             connection.close()
             raise

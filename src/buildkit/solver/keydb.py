@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from buildkit.core.db import Database
 from buildkit.solver.digests import RANDOM_PREFIX
@@ -117,15 +117,13 @@ class DatabaseKeys:
         records = list(records)
         if not new and not records:
             return
-        with self.transaction():
-            self._db.execute_many(
-                "INSERT OR IGNORE INTO key_link VALUES (?, ?, ?, ?, ?)",
-                [(parent, *link, key) for parent, link, key in new if not parent.startswith(RANDOM_PREFIX)],
-            )
-            self._db.execute_many(
-                "INSERT OR REPLACE INTO key_record VALUES (?, ?, ?)",
-                [record for record in records if not record.key.startswith(RANDOM_PREFIX)],
-            )
+        lasting = [(parent, *link, key) for parent, link, key in new if not parent.startswith(RANDOM_PREFIX)]
+        recorded = [record for record in records if not record.key.startswith(RANDOM_PREFIX)]
+        with self.transaction() if lasting or recorded else nullcontext():
+            if lasting:
+                self._db.execute_many("INSERT OR IGNORE INTO key_link VALUES (?, ?, ?, ?, ?)", lasting)
+            if recorded:
+                self._db.execute_many("INSERT OR REPLACE INTO key_record VALUES (?, ?, ?)", recorded)
             for record in records:
                 if record.key not in self._recorded:
                     self._load_records(record.key)

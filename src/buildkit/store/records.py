@@ -103,6 +103,7 @@ class Records:
         self._db = db
         self._known: dict[str, Record] = {}
         self._touched: set[str] = set()
+        self._flushed = time.monotonic()
         db.ensure(_SCHEMA)
 
     def evict(self, ids: Iterable[str], rule: str) -> None:
@@ -174,8 +175,12 @@ class Records:
             self._known[id] = replace(record, last_used=time.time_ns(), usage_count=record.usage_count + 1)
             self._touched.add(id)
 
-    def flush(self) -> None:
-        """Write down uses."""
+    def flush(self, *, after: float = 0) -> None:
+        """Write down uses, unless that was done less than ``after`` seconds ago."""
+        now = time.monotonic()
+        if now - self._flushed < after:
+            return
+        self._flushed = now
         touched, self._touched = self._touched, set()
         rows = [(r.last_used, r.usage_count, r.id) for r in map(self._known.get, touched) if r is not None]
         if rows:

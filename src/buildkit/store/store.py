@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from buildkit.store.kept import Digests, KeptTree
     from buildkit.store.listings import FileState
 
+_FLUSHING = 5.0
+"""Seconds between two times that uses are written down while builds come and go; `Store.close` always does."""
+
 
 class Store:
     """Refs and what belongs to them, in one directory and one database. For one process, and one event loop, at a time.
@@ -118,7 +121,7 @@ class Store:
             finally:
                 for id in lease.refs:
                     self._parts.records.touch(id)
-                self._parts.records.flush()
+                self._parts.records.flush(after=_FLUSHING)
                 scope.close()
                 if self._parts.views or self._parts.fleeting:
                     await end_lent(self._parts, lease)
