@@ -300,3 +300,23 @@ def test_a_file_that_vanished_is_sent_empty(source, tmp_path):
         while not receiver.done:
             sender.take(receiver.feed(sender.produce()))
     assert (tmp_path / "target" / "tool").read_bytes() == b""
+
+
+def test_a_file_that_is_asked_for_twice_ends_the_transfer_with_an_error(source):
+    with Sender([SentTree(str(source))]) as sender:
+        sender.produce()
+        asked = packets.encode_request(1)
+        with pytest.raises(InvalidInput, match="invalid file id 1"):
+            sender.take([asked, asked])
+
+
+def test_a_sender_tells_when_there_is_little_to_read(source):
+    with Sender([SentTree(str(source))]) as sender:
+        assert not sender.is_quick
+        announced = [packets.decode(one) for one in sender.produce(announced=2)]
+        assert len(announced) == 2
+        announced += [packets.decode(one) for one in sender.produce()]
+        assert sender.is_quick
+        large = next(i for i, one in enumerate(announced) if one.stat and one.stat.size == 600_000)
+        sender.take([packets.encode_request(large)])
+        assert not sender.is_quick

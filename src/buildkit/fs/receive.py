@@ -31,6 +31,8 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_STORED = ("trusted.overlay.", "user.overlay.", "security.selinux")
+_SMALL = 32 << 10
+"""Bytes of the announcement of a tree of some hundred files."""
 MOST_OPEN = 64
 """Files that are written at once before the oldest is closed for a while."""
 
@@ -101,7 +103,10 @@ class Receiver:
         """Whether anything in the directory had to be changed."""
         self.received = 0
         """Bytes of packets that came."""
-        self._stack: list[_Directory] = [self._enter("", new=False)]
+        self._stack: list[_Directory] = []
+        self._begun = False
+        self.is_small = 0 < len(before) <= _SMALL
+        """Whether the directory is known to hold few files."""
         self.done = False
         """The sender has said good-bye: nothing follows."""
 
@@ -141,7 +146,7 @@ class Receiver:
         """``message`` does not repeat the transfer before: it ends the announcement, or what was skipped counts."""
         packet = packets.decode(message)
         if repeat.is_whole and packet.kind == packets.STAT and packet.stat is None:
-            self._stack.clear()
+            self._begun = True
             return
         self._repeat = None
         for passed in repeat.passed():
@@ -183,6 +188,9 @@ class Receiver:
     def _take_stat(self, found: Stat | None, answers: list[bytes]) -> None:
         if self._announced:
             raise InvalidInput("transfer: a file is announced after the end of the announcements")
+        if not self._begun:
+            self._begun = True
+            self._stack.append(self._enter("", new=False))
         if found is None:
             self._announced = True
             while self._stack:

@@ -21,6 +21,8 @@ CHUNK = 256 << 10
 """Bytes of the largest piece of a file in one packet."""
 _BATCH = 1 << 20
 _ANNOUNCED_AT_ONCE = 512
+_FEW_FILES, _FEW_BYTES = 16, 64 << 10
+"""What is read of so few small files needs no thread of its own."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NOT_SENT = ("com.apple.", "trusted.overlay.", "user.overlay.")
@@ -57,7 +59,7 @@ class Sender:
         self._trees = sorted(trees, key=lambda tree: os.fsencode(tree.below))
         self._stats: Iterator[bytes] | None = self._announce()
         self._files: dict[int, tuple[int, str, int]] = {}
-        self._asked: deque[int] = deque()
+        self._asked: deque[tuple[int, int, str, int]] = deque()
         self._reading: _Reading | None = None
         self._farewell = False
         self._directory: tuple[int, str, int] = (-1, "", -1)
@@ -71,21 +73,32 @@ class Sender:
         for message in messages:
             packet = packets.decode(message)
             if packet.kind == packets.REQUEST:
-                if packet.id not in self._files:
+                found = self._files.pop(packet.id, None)
+                if found is None:
                     raise InvalidInput(f"invalid file id {packet.id}")
-                self._asked.append(packet.id)
+                self._asked.append((packet.id, *found))
             elif packet.kind == packets.FINISH:
                 self._farewell = True
             elif packet.kind == packets.ERROR:
                 raise FailedPrecondition(f"error from receiver: {os.fsdecode(bytes(packet.content))}")
 
-    def produce(self) -> list[bytes]:
-        """About a megabyte of packets; none when there is nothing to do until more is taken."""
+    @property
+    def is_quick(self) -> bool:
+        """Whether `produce` has only a few small files to read."""
+        if self._stats is not None or self._reading is not None or len(self._asked) > _FEW_FILES:
+            return False
+        return sum(size for *_, size in self._asked) <= _FEW_BYTES
+
+    def produce(self, *, announced: int = _ANNOUNCED_AT_ONCE) -> list[bytes]:
+        """About a megabyte of packets, so many announcements at most.
+
+        None when there is nothing to do until more is taken.
+        """
         out: list[bytes] = []
         if self._stats is not None:
             for message in self._stats:
                 out.append(message)
-                if len(out) >= _ANNOUNCED_AT_ONCE:
+                if len(out) >= announced:
                     break
             else:
                 self._stats = None
@@ -136,8 +149,7 @@ class Sender:
     def _read(self, out: list[bytes]) -> None:
         reading = self._reading
         if reading is None:
-            id = self._asked.popleft()
-            number, path, size = self._files.pop(id)
+            id, number, path, size = self._asked.popleft()
             fd = self._open(number, path)
             if fd < 0:
                 out.append(packets.encode_data(id))

@@ -33,7 +33,7 @@ def file_sync(locals: Locals) -> dict[str, Method]:
             owner=(0, 0),
         )
         with Sender([sent]) as sender:
-            await send_tree(call, sender, _unseen)
+            await send_tree(call, sender, _unseen, first_here=True)
 
     async def tar_stream(call: ServerCall) -> None:
         raise Unsupported("method TarStream not implemented")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from buildkit.fs.send import Sender
     from buildkit.session.session import Seen
 
+_FEW = 4 << 10
+"""Bytes of packets about a small tree that are dealt with at once: a thread takes longer to be told."""
+_FIRST = 32
+
 
 async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
     """Feed a receiver until the sender is done; the receiver's own error is told to the sender and raised."""
@@ -24,7 +28,8 @@ async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
             raise Unavailable("the transfer ended early")
         if left := receiver.skip(messages):
             try:
-                answers = await finish_in_thread(receiver.feed, left)
+                few = receiver.is_small and sum(map(len, left)) <= _FEW
+                answers = receiver.feed(left) if few else await finish_in_thread(receiver.feed, left)
             except BuildkitError as error:
                 call.send_all([encode_error(str(error))])
                 raise
@@ -33,8 +38,11 @@ async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
         seen(receiver.received)
 
 
-async def send_tree(call: Call, sender: Sender, seen: Seen) -> None:
-    """Send what a sender produces until the receiver has all; raises the sender's error, or the receiver's."""
+async def send_tree(call: Call, sender: Sender, seen: Seen, *, first_here: bool = False) -> None:
+    """Send what a sender produces until the receiver has all; raises the sender's error, or the receiver's.
+
+    ``first_here``: begin to look at the tree without a thread, in a process that has nothing better to do.
+    """
     asked = asyncio.Event()
     failure: list[BuildkitError] = []
 
@@ -55,7 +63,11 @@ async def send_tree(call: Call, sender: Sender, seen: Seen) -> None:
             raise failure[0]
         asked.clear()
         try:
-            packets = await finish_in_thread(sender.produce)
+            if first_here or sender.is_quick:
+                packets = sender.produce(announced=_FIRST)
+            else:
+                packets = await finish_in_thread(sender.produce)
+            first_here = False
         except (BuildkitError, OSError) as error:
             call.send_all([encode_error(str(error))])
             raise

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from buildkit.core.aio import finish_in_thread
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
 from buildkit.core.platform import Platform
@@ -143,14 +142,9 @@ class Local:
         store = self._locals.store
         async with store.kept_tree(key, lease, description=description, record_type=RECORD_TYPE) as kept:
             memory = Fresh(self._locals.memory)
-            receiver = await finish_in_thread(
-                Receiver, kept.path, compare=wanted.compare, remember=memory.remember, before=kept.announced
-            )
-            try:
-                with _Counter(f"transferring {wanted.name}:", step.progress) as seen:
-                    await fetch(patterns, receiver, seen)
-            finally:
-                await finish_in_thread(receiver.close)
+            receiver = Receiver(kept.path, compare=wanted.compare, remember=memory.remember, before=kept.announced)
+            with receiver, _Counter(f"transferring {wanted.name}:", step.progress) as seen:
+                await fetch(patterns, receiver, seen)
             step.note(local=wanted.name, received=receiver.received, changed=receiver.changed)
             return kept.lend(changed=receiver.changed, announced=receiver.announced, memory=memory)
 

@@ -118,7 +118,11 @@ class View:
 
     async def leave(self) -> None:
         """Nobody holds the view any more."""
-        await asyncio.to_thread(self.close)
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            self.close()
+        else:
+            await asyncio.to_thread(self.close)
 
     def copy_to(self, target: str) -> None:
         """Write everything in the view into the empty directory ``target``; raises `Changed`."""
