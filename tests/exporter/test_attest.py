@@ -31,6 +31,18 @@ def test_an_attestation_manifest_points_at_its_image():
     assert layer["annotations"] == {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v1"}
 
 
+@pytest.mark.row("E31")
+def test_for_old_registries_an_attestation_manifest_looks_like_an_image():
+    made = attest(TARGET, AMD64, [PROVENANCE], [], artifact=False)
+    manifest = json.loads(made.documents[-1].content)
+    assert manifest.keys() == {"schemaVersion", "mediaType", "config", "layers"}
+    config = json.loads(
+        next(one.content for one in made.documents if one.descriptor.digest == manifest["config"]["digest"])
+    )
+    assert (config["os"], config["architecture"]) == ("unknown", "unknown")
+    assert config["rootfs"]["diff_ids"] == [layer["digest"] for layer in manifest["layers"]]
+
+
 @pytest.mark.row("E60")
 @pytest.mark.parametrize(
     ("names", "subjects"),

@@ -8,6 +8,7 @@ from buildkit.llb import image, mkfile, scratch
 from buildkit.llb.definition import Definition
 from buildkit.solve.provenance.capture import Capture, Image, Lent, capture
 from buildkit.solve.provenance.predicate import Run, filter_args, image_url, predicate, redact
+from buildkit.solve.provenance.slsa02 import to_slsa02
 from buildkit.solve.provenance.wanted import Wanted, parse_wanted
 from buildkit.solver.record import StepRecord
 
@@ -26,7 +27,7 @@ def captured(**fields):
     [
         ("", Wanted("max")),
         ("mode=min,inline-only=true", Wanted("min", inline_only=True)),
-        ("mode=full,builder-id=https://x,reproducible=1", Wanted("max", "https://x", True)),
+        ("mode=full,builder-id=https://x,reproducible=1", Wanted("max", "v1", "https://x", True)),
     ],
 )
 def test_what_is_asked_for_is_read(text, wanted):
@@ -49,7 +50,7 @@ def test_nonsense_is_refused(key, value, text):
         parse_wanted({f"attest:{key}": value})
 
 
-@pytest.mark.parametrize("attest", ["sbom=", "provenance=version=v0.2", "provenance=complete-materials=true"])
+@pytest.mark.parametrize("attest", ["sbom=", "provenance=capture-usage=true", "provenance=complete-materials=true"])
 def test_what_is_not_built_is_refused_by_name(attest):
     key, _, value = attest.partition("=")
     with pytest.raises(Unsupported, match="not supported yet"):
@@ -86,6 +87,29 @@ def test_materials_are_named_with_their_digests():
     assert metadata["startedOn"] == "2023-11-14T22:13:20.123456789Z"
     assert metadata["buildkit_completeness"] == {"request": True, "resolvedDependencies": True}
     assert metadata["buildkit_hermetic"] is True
+
+
+@pytest.mark.row("E104")
+def test_the_older_version_says_the_same_its_own_way():
+    whole = captured(args={"target": "t", "filename": "D"}, images=(Image("busybox:1", DIGEST, AMD64),))
+    made = predicate(whole, RUN)
+    found = to_slsa02(made)
+    assert found["buildType"] == "https://mobyproject.org/buildkit@v1"
+    assert found["materials"] == made["buildDefinition"]["resolvedDependencies"]
+    assert found["invocation"]["configSource"] == {"entryPoint": "D"}
+    assert found["invocation"]["parameters"]["args"] == {"target": "t"}
+    assert found["invocation"]["environment"]["platform"] == "linux/amd64"
+    assert found["buildConfig"] == made["buildDefinition"]["internalParameters"]["buildConfig"]
+    metadata = found["metadata"]
+    assert metadata["completeness"] == {"parameters": True, "environment": True, "materials": True}
+    assert metadata["https://mobyproject.org/buildkit@v1#hermetic"] is True
+    assert (metadata["buildInvocationID"], metadata["reproducible"]) == (RUN.id, False)
+
+
+def test_the_version_is_chosen():
+    assert parse_wanted({"attest:provenance": "version=v0.2"}).version == "v0.2"
+    with pytest.raises(InvalidInput, match='invalid provenance version "v3"'):
+        parse_wanted({"attest:provenance": "version=v3"})
 
 
 @pytest.mark.row("E110")

@@ -14,14 +14,13 @@ from buildkit.core.result import Attestation
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.manifest import Document
 from buildkit.oci.names import parse_reference
-from buildkit.oci.spec import OCI_MANIFEST, Descriptor, Json, encode
+from buildkit.oci.spec import OCI_CONFIG, OCI_MANIFEST, Descriptor, Json, encode
 from buildkit.store.refs import Ref
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 LAYER_TYPE = "application/vnd.in-toto+json"
 ARTIFACT_TYPE = "application/vnd.docker.attestation.manifest.v1+json"
-_EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_EMPTY = Document(Descriptor("application/vnd.oci.empty.v1+json", sha256(b"{}"), 2), b"{}")
 _UNKNOWN = Platform("unknown", "unknown")
 
 
@@ -34,19 +33,28 @@ class Attested:
 
 
 def attest(
-    target: Descriptor, platform: Platform, attestations: Sequence[Attestation[Ref]], names: Sequence[str]
+    target: Descriptor,
+    platform: Platform,
+    attestations: Sequence[Attestation[Ref]],
+    names: Sequence[str],
+    *,
+    artifact: bool = True,
 ) -> Attested:
-    """The manifest of what is said about the image ``target``, known by ``names``; raises `Unsupported`."""
+    """The manifest of what is said about the image ``target``, known by ``names``; raises `Unsupported`.
+
+    Unless it is an OCI ``artifact`` it looks like an image for no platform.
+    """
     layers = [_layer(one, _statement(one, target, platform, names)) for one in attestations]
-    config = Document(Descriptor(_EMPTY_TYPE, sha256(_EMPTY), len(_EMPTY)), _EMPTY)
-    manifest: dict[str, Json] = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": ARTIFACT_TYPE,
-        "config": {**config.descriptor.to_json(), "data": "e30="},
-        "layers": [layer.descriptor.to_json() for layer in layers],
-        "subject": Descriptor(target.media_type, target.digest, target.size).to_json(),
-    }
+    config = _EMPTY if artifact else _config(layers)
+    manifest: dict[str, Json] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
+    if artifact:
+        manifest["artifactType"] = ARTIFACT_TYPE
+        manifest["config"] = {**config.descriptor.to_json(), "data": "e30="}
+    else:
+        manifest["config"] = config.descriptor.to_json()
+    manifest["layers"] = [layer.descriptor.to_json() for layer in layers]
+    if artifact:
+        manifest["subject"] = Descriptor(target.media_type, target.digest, target.size).to_json()
     content = encode(manifest, indent=2)
     descriptor = Descriptor(
         OCI_MANIFEST,
@@ -84,6 +92,19 @@ def _statement(one: Attestation[Ref], target: Descriptor, platform: Platform, na
         "predicate": json.loads(one.content),
     }
     return go_json(statement).encode()
+
+
+def _config(layers: Sequence[Document]) -> Document:
+    """The config of an image for no platform, whose layers are the attestations."""
+    digests: list[Json] = [layer.descriptor.digest for layer in layers]
+    config: Json = {
+        "architecture": _UNKNOWN.architecture,
+        "os": _UNKNOWN.os,
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": digests},
+    }
+    content = encode(config)
+    return Document(Descriptor(OCI_CONFIG, sha256(content), len(content)), content)
 
 
 def _layer(one: Attestation[Ref], content: bytes) -> Document:

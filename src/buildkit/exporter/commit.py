@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest
-from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.errors import InvalidInput
 from buildkit.core.result import Attestation, Result
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.annotations import AnnotationRules, Annotations, parse_annotations
@@ -191,7 +191,8 @@ class _Commit:
         """Write what is said about one platform's manifest; every blob of it goes into ``attached``."""
         from buildkit.exporter.attest import attest
 
-        made = attest(target, platform.platform, attestations, names)
+        artifact = self._attrs.oci_artifact is not False
+        made = attest(target, platform.platform, attestations, names, artifact=artifact)
         for document in made.documents[:-1]:
             self._exporting.lease.hold_blob(document.descriptor.digest)
             self._exporting.store.content.put(document.content)
@@ -220,8 +221,6 @@ def _attestations_of(result: Result[Ref], attrs: ImageAttrs) -> dict[str, list[A
     found = {platform: listed for platform, listed in found.items() if listed}
     if found and attrs.oci_types is False:
         raise InvalidInput('cannot export attestations with "oci-mediatypes=false"')
-    if found and attrs.oci_artifact is False:
-        raise Unsupported("attestations with oci-artifact=false are not supported yet")
     return found
 
 

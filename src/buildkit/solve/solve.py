@@ -90,11 +90,14 @@ class Builder:
                     raise
                 await self._learn(request, job, lease, since, explained)
                 if attested is not None and request.exporters:
-                    said = _predicates(wanted, job, started, attested, attested.mode)
+                    said = _predicates(wanted, job, started, attested)
                     result = replace(result, attestations={p: (_attestation(c, attested),) for p, c in said.items()})
                 result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
                 response, images = await outputs.write(result, request, lease, progress)
-                predicates = _predicates(wanted, job, started, attested, "max") if request.provenance else {}
+                predicates = {}
+                if request.provenance:
+                    recorded = replace(attested or Wanted(), mode="max", version="v1")
+                    predicates = _predicates(wanted, job, started, recorded)
         shown = {
             key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
         }
@@ -143,21 +146,21 @@ async def evaluate(wanted: Result[LazyRef], job: Job[Ref | None]) -> Result[Ref]
 
 
 def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
-    from buildkit.solve.provenance.predicate import PREDICATE_TYPE
+    from buildkit.solve.provenance import predicate as slsa1
+    from buildkit.solve.provenance import slsa02
 
+    kind = slsa1.PREDICATE_TYPE if wanted.version == "v1" else slsa02.PREDICATE_TYPE
     metadata = {"inline-only": b"true"} if wanted.inline_only else {}
-    return Attestation("in-toto", PREDICATE_TYPE, predicate, metadata=metadata)
+    return Attestation("in-toto", kind, predicate, metadata=metadata)
 
 
-def _predicates(
-    wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted | None, mode: str
-) -> dict[str, bytes]:
+def _predicates(wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted) -> dict[str, bytes]:
     """The provenance of each ref."""
     from buildkit.core.gojson import go_json
     from buildkit.solve.provenance.capture import capture
     from buildkit.solve.provenance.predicate import Run, predicate
+    from buildkit.solve.provenance.slsa02 import to_slsa02
 
-    attested = attested or Wanted()
     run = Run(
         id=new_id(),
         started=started,
@@ -171,5 +174,6 @@ def _predicates(
         if ref is not None and ref.edge is not None:
             asked = ref.request or FrontendRequest("", {})
             captured = capture(ref.definition, records, asked.frontend, asked.options)
-            found[platform] = go_json(predicate(captured, run, mode=mode)).encode()
+            made = predicate(captured, run, mode=attested.mode)
+            found[platform] = go_json(made if attested.version == "v1" else to_slsa02(made)).encode()
     return found

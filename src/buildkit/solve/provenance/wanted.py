@@ -17,6 +17,8 @@ class Wanted:
     """Provenance that was asked for."""
 
     mode: str = "max"
+    version: str = "v1"
+    """``v1`` or ``v0.2``."""
     builder: str = ""
     reproducible: bool = False
     inline_only: bool = False
@@ -41,10 +43,16 @@ def parse_wanted(options: Mapping[str, str]) -> Wanted | None:
     version = attrs.get("version", "v1")
     if version not in ("v1", "v0.2"):
         raise InvalidInput(f'invalid provenance version "{version}"')
-    for name, missing in (("version", version != "v1"), *((key, _flag(attrs, key)) for key in _NOT_BUILT)):
-        if missing:
+    for name in _NOT_BUILT:
+        if _flag(attrs, name):
             raise Unsupported(f"provenance attribute {name}={attrs[name]} is not supported yet")
-    return Wanted(_MODES[mode], attrs.get("builder-id", ""), _flag(attrs, "reproducible"), _flag(attrs, "inline-only"))
+    return Wanted(
+        _MODES[mode],
+        version,
+        attrs.get("builder-id", ""),
+        _flag(attrs, "reproducible"),
+        _flag(attrs, "inline-only"),
+    )
 
 
 _NOT_BUILT = ("complete-materials", "capture-usage")
