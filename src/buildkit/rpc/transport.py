@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 _READ_SIZE = 256 << 10
 
+_SILENCE = 300.0
+"""Seconds without a byte from the far end of a network after which it is asked whether it is there: gRPC servers
+take more frequent questions for abuse."""
+_PATIENCE = 20.0
+"""Seconds that it has for the answer."""
+_TOKEN = b"buildkit"
+
 
 class Wire(asyncio.BufferedProtocol):
     """An asyncio protocol that feeds a connection and stops it when the transport is full."""
@@ -25,6 +33,8 @@ class Wire(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_READ_SIZE))
         self.connection: Connection | None = None
         self.transport: asyncio.Transport | None = None
+        self._heard = 0.0
+        self._keeping: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The stream is there."""
@@ -32,6 +42,32 @@ class Wire(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=1 << 20)
         self.transport = transport
         self.connection = self._connect(self)
+        found = transport.get_extra_info("socket")
+        if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
+            self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        """Ask the far end after a while of silence, again and again: a cable that was pulled says nothing."""
+        loop = asyncio.get_running_loop()
+        rest = self._heard + _SILENCE - loop.time() if self._heard else _SILENCE
+        if rest > 0:
+            self._keeping = loop.call_later(rest, self._keep_alive)
+        elif self.connection is not None:
+            self._keeping = loop.call_later(_PATIENCE, self._give_up)
+            self.connection.ping(_TOKEN, self._answered)
+
+    def _answered(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._heard = asyncio.get_running_loop().time()
+        self._keep_alive()
+
+    def _give_up(self) -> None:
+        if asyncio.get_running_loop().time() - self._heard < _PATIENCE:
+            self._keep_alive()  # the answer waits behind other bytes
+        elif self.transport is not None and self.connection is not None:
+            self.connection.lost("the far end does not answer any more")
+            self.transport.abort()
 
     def write(self, chunks: list[Chunk]) -> None:
         """Write for the connection."""
@@ -50,10 +86,15 @@ class Wire(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came."""
         if self.connection is not None:
+            if self._keeping is not None:
+                self._heard = asyncio.get_running_loop().time()
             self.connection.receive(self._buffer[:nbytes])
 
     def connection_lost(self, error: Exception | None) -> None:
         """The stream ended."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            self._keeping = None
         if self.connection is not None:
             self.connection.lost(str(error or "connection closed"))
 
