@@ -193,7 +193,6 @@ def test_values_of_the_wrong_type_are_named(text):
     [
         ("proxyNetwork = true", "proxyNetwork"),
         ('[otel]\nsocketPath = "/x"', "otel.socketPath"),
-        ('[grpc]\ndebugAddress = "x"', "grpc.debugAddress"),
         ("[worker.oci]\nrootless = true", "worker.oci.rootless"),
         ("[worker.oci]\nselinux = true", "worker.oci.selinux"),
         ("[worker.containerd]\nenabled = true", "worker.containerd.enabled"),
@@ -246,7 +245,7 @@ def test_space_to_keep_is_in_megabytes():
 
 @pytest.mark.row("B14", "B16", "B17", "B19")
 def test_flags_of_what_is_not_built_are_refused_by_name():
-    for word in ("--rootless", "--oci-worker-selinux", "--containerd-worker=true", "--debugaddr=:1"):
+    for word in ("--rootless", "--oci-worker-selinux", "--containerd-worker=true"):
         with pytest.raises(Unsupported, match=word.partition("=")[0]):
             given(word)
     with pytest.raises(InvalidInput, match="no worker found, rebuild the buildkit daemon"):

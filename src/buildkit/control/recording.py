@@ -46,7 +46,7 @@ def finish(
     *,
     response: SolveResponse | None = None,
     error: BaseException | None = None,
-) -> None:
+) -> BuildRecord:
     """Write down how a build ended, its blobs first."""
     updates = progress.updates
     record = replace(
@@ -76,6 +76,7 @@ def finish(
         full = store_blob(history, ERROR_TYPE, found.SerializeToString())
         record = replace(record, error=Failure(found.code, found.message), full_error=full)
     history.complete(record)
+    return record
 
 
 def _blob_ref(descriptor: Descriptor) -> BlobRef:

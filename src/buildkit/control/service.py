@@ -13,6 +13,7 @@ from buildkit.control.calls import listing, unary
 from buildkit.control.collection import Collection
 from buildkit.control.gateway import ClientFrontend
 from buildkit.control.history import HistoryCalls
+from buildkit.control.metrics import Metrics
 from buildkit.control.progress import responses
 from buildkit.control.records import buildkit_version, fields_of, policy_of, usage_to_pb
 from buildkit.control.request import read_request
@@ -44,12 +45,14 @@ class Control:
         history: History,
         worker: Callable[[], WorkerFacts],
         collection: Collection,
+        metrics: Metrics,
     ) -> None:
         self._engine = engine
         self._builds = builds
         self._history = history
         self._worker = worker
         self._collection = collection
+        self._metrics = metrics
 
     def methods(self) -> dict[str, Method]:
         """The methods by path."""
@@ -108,10 +111,10 @@ class Control:
             except BaseException as error:
                 driver.forget_trees(error)
                 if record is not None:
-                    recording.finish(self._history, record, build.progress, error=error)
+                    self._metrics.count(recording.finish(self._history, record, build.progress, error=error))
                 raise
             if record is not None:
-                recording.finish(self._history, record, build.progress, response=response)
+                self._metrics.count(recording.finish(self._history, record, build.progress, response=response))
             return response
 
     async def session(self, call: ServerCall) -> None:

@@ -74,6 +74,8 @@ class DaemonConfig:
 
     root: Path
     addresses: tuple[str, ...]
+    debug_address: str = ""
+    """Where to tell what goes on inside; "" for nowhere."""
     uid: int | None = None
     gid: int | None = None
     """Owners of unix sockets."""

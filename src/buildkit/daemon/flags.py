@@ -72,7 +72,7 @@ FLAGS = (
     Flag("cdi-disabled", "give no devices to steps (so it is)", "bool"),
     Flag("cdi-spec-dir", "folder of devices", "list", _CDI),
     Flag("save-cache-debug", "remember what cache keys are made of", "bool", "remembering cache keys"),
-    Flag("debugaddr", "address for debugging", missing="the debug address", variable="BUILDKITD_DEBUGADDR"),
+    Flag("debugaddr", "address for debugging", variable="BUILDKITD_DEBUGADDR"),
     Flag("containerd-worker", "true, false or auto", missing=_CONTAINERD, harmless=("false", "auto")),
     Flag("help", "show this", "bool"),
     Flag("version", "show the version", "bool"),
@@ -156,6 +156,7 @@ def overlay(given: Given, config: DaemonConfig) -> DaemonConfig:
         config,
         root=Path(root) if root else config.root,
         addresses=given.all("addr") or config.addresses,
+        debug_address=given.last("debugaddr") or config.debug_address,
         gid=group_id(group) if group else config.gid,
         tls=TlsFiles(
             given.last("tlscert") or tls.certificate,

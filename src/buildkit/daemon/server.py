@@ -21,6 +21,7 @@ from buildkit.control.content import ContentCalls
 from buildkit.control.gateway import gateway_methods
 from buildkit.control.health import Health
 from buildkit.control.journal import journaled
+from buildkit.control.metrics import Metrics
 from buildkit.control.records import buildkit_version, policy_to_pb
 from buildkit.control.reflection import Reflection
 from buildkit.control.service import Control
@@ -113,6 +114,7 @@ class Services:
     server: Server
     builds: Builds
     history: History
+    metrics: Metrics
 
     async def drain(self) -> None:
         """Let running builds end, within `DRAIN_SECONDS`; then end every call."""
@@ -146,11 +148,12 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
         limits = Limits(config.history.max_age, config.history.max_entries)
         history = History(engine.db, ContentStore(config.root / "history"), limits)
         facts = cache(lambda: worker_facts(engine, network, policies))
-        control = Control(engine, builds, history, facts, collection)
+        metrics = Metrics()
+        control = Control(engine, builds, history, facts, collection, metrics)
         content = ContentCalls((engine.store.content, history.content))
         collecting = asyncio.create_task(history.collect_regularly())
         try:
-            yield Services(Server(journaled(_all_methods(control, builds, content))), builds, history)
+            yield Services(Server(journaled(_all_methods(control, builds, content))), builds, history, metrics)
         finally:
             collecting.cancel()
             history.close()
@@ -170,6 +173,10 @@ async def run(config: DaemonConfig, environ: MutableMapping[str, str]) -> None:
         async with AsyncExitStack() as stack:
             services = await stack.enter_async_context(open_services(config))
             listeners = await listen_all(config, services.server, environ)
+            if config.debug_address:
+                from buildkit.daemon.debug import serving
+
+                stack.enter_context(serving(config.debug_address, services.metrics.text))
             stop = _stop_signals(services.server)
             for listener in listeners:
                 log.info("running server on %s", listener.shown)

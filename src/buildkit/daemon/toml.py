@@ -64,7 +64,6 @@ def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
     system.refuse("platformsCacheMaxAge", "looking for platforms again while running")
     system.refuse("maxRegistryConcurrency", "a limit of connections per registry")
     grpc = table.table("grpc")
-    grpc.refuse("debugAddress", "the debug address")
     grpc.refuse("securityDescriptor", "a Windows security descriptor")
     root = table.text("root")
     tls = grpc.table("tls")
@@ -73,6 +72,7 @@ def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
         start,
         root=Path(root) if root else start.root,
         addresses=grpc.texts("address") or start.addresses,
+        debug_address=grpc.text("debugAddress") or "",
         uid=grpc.number("uid"),
         gid=grpc.number("gid"),
         tls=TlsFiles(tls.text("cert") or "", tls.text("key") or "", tls.text("ca") or ""),
