@@ -53,6 +53,7 @@ def test_help_is_not_a_failure(arguments, capsys):
             "cannot specify tlsdir and tlscacert/tlscert/tlskey at the same time",
         ),
         (["--tlskey", "k", "du"], "--tlskey is for a daemon"),
+        (["--timeout", "3", "du"], "--timeout is for a daemon"),
         (["--tlskey", "k", "du", "--root", "x"], "--tlskey is for a daemon and conflicts with --root"),
         (["--log-format", "xml", "du"], 'unsupported log type "xml"'),
         (["--timeout", "soon", "du"], "--timeout is a number of seconds"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from buildkit.cli.display.modes import follow, open_display
 from buildkit.cli.flags import Parsed
-from buildkit.cli.target import open_client
+from buildkit.cli.target import BUILDING, open_client
 from buildkit.client.options import Client, SolveOptions, SolveResponse
 from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from buildkit.core.explanation import Explanation
 
 _PREFIX = "failed to solve: "
-_UNREACHABLE = "listing workers for Build: failed to list workers"
 _PREFIXES = (_PREFIX, "listing workers for Build: ")
 _SUBREQUEST_CAPS = "moby.buildkit.frontend.subrequests"
 _DIGEST_KEY = "containerimage.digest"
@@ -92,7 +91,7 @@ async def _solve(
             watcher(batch)
 
     try:
-        async with open_client(parsed, _UNREACHABLE) as client:
+        async with open_client(parsed, BUILDING) as client:
             return await _follow_to_end(client, options, display, watch)
     except BuildkitError as error:
         raise error if error.message.startswith(_PREFIXES) else error.prefixed(_PREFIX) from error.__cause__

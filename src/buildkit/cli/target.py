@@ -30,7 +30,7 @@ GLOBAL_FLAGS = (
 )
 ROOT_FLAG = Flag("root", "build in this process, with this state directory", metavar="DIR")
 
-_REMOTE_ONLY = ("tlsservername", "tlscacert", "tlscert", "tlskey", "tlsdir", "wait")
+_REMOTE_ONLY = ("tlsservername", "tlscacert", "tlscert", "tlskey", "tlsdir", "wait", "timeout")
 
 
 def check_target(parsed: Parsed) -> None:
@@ -49,6 +49,10 @@ def check_target(parsed: Parsed) -> None:
             raise BadUsage(f"--{name} is for a daemon and conflicts with --root")
         if not parsed.text("root"):
             raise BadUsage("--root needs a directory")
+
+
+BUILDING = "listing workers for Build: failed to list workers"
+"""What has failed when the daemon of a build is not there."""
 
 
 def find_daemon() -> str:
@@ -81,6 +85,10 @@ def open_client(parsed: Parsed, task: str) -> AbstractAsyncContextManager[Client
         raise BadUsage(f"--{name} is for a daemon: give its --addr")
     from pathlib import Path
 
+    if task == BUILDING and os.geteuid() != 0:
+        from buildkit.core.errors import Unsupported
+
+        raise Unsupported("the engine in this command runs as root only: start as root, or name a daemon with --addr")
     from buildkit.client.embedded import open_embedded
 
     return open_embedded(Path(parsed.text("root") or default_root()), waiting=_tell_holder, last=True)
