@@ -172,3 +172,17 @@ def test_after_many_queries_the_whole_table_is_read_and_still_learns():
     assert len(queries) < 100
     keys.write([("new", Link(0, "d"), "k")])
     assert keys.match(["new"], Link(0, "d")) == {"k"} == DatabaseKeys(db).match(["new"], Link(0, "d"))
+
+
+def test_what_is_read_while_nobody_builds_is_let_go_of_and_read_again(monkeypatch):
+    monkeypatch.setattr("buildkit.solver.keydb._RESTING", 3)
+    keys = DatabaseKeys(Database(":memory:"))
+    link = Link(0, "sha256:l", "")
+    keys.write([("a", link, "b")], [Record("b", "r", 1)])
+    keys.rest()
+    assert keys.match(("a",), link) == {"b"}
+    keys.write([("c", link, "d")], [Record("d", "r", 2)])
+    keys.rest()
+    assert not len(keys._mirror)
+    assert keys.match(("a",), link) == {"b"}
+    assert {record.name for record in keys.records("d")} == {"r"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from logging import getLogger
 
 from buildkit.core.errors import BuildkitError
+from buildkit.core.memory import give_back
 from buildkit.store.gc import PrunePolicy
 from buildkit.store.store import Store
 
@@ -30,13 +31,17 @@ class Collection:
         self._interval = interval
         self._last: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._rest: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[int] | None = None
 
     def trigger(self) -> None:
-        """Collect soon; asking again before that changes nothing."""
+        """Collect soon; asking again before that changes nothing. Free memory goes back once nobody asks."""
+        loop = asyncio.get_running_loop()
+        if self._rest is not None:
+            self._rest.cancel()
+        self._rest = loop.call_later(self._delay, give_back)
         if not self._policies or self._timer is not None:
             return
-        loop = asyncio.get_running_loop()
         at = loop.time() + self._delay
         if self._last is not None:
             at = max(at, self._last + self._interval)
@@ -61,8 +66,9 @@ class Collection:
 
     async def close(self) -> None:
         """Collect no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._rest):
+            if timer is not None:
+                timer.cancel()
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -20,6 +20,8 @@ _RESERVED = 1 << 20
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _LOGGED = 256
 """Pages that the log grows to. A process that opens it reads them all, and a command opens it for each build."""
+_CACHED = -512
+"""Kilobytes (negative) of pages in memory; the system has them too, and what is asked often is in dicts."""
 
 
 class Database:
@@ -55,6 +57,7 @@ class Database:
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA busy_timeout=10000")
             connection.execute(f"PRAGMA wal_autocheckpoint={_LOGGED}")
+            connection.execute(f"PRAGMA cache_size={_CACHED}")
         except sqlite3.DatabaseError:
             connection.close()
             raise

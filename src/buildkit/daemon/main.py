@@ -41,6 +41,7 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
     from logging import getLogger
 
     from buildkit.core.loop import run as run_loop
+    from buildkit.core.memory import be_frugal
     from buildkit.daemon.config import DaemonConfig, default_places
     from buildkit.daemon.logs import set_up
     from buildkit.daemon.server import run
@@ -55,6 +56,7 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
     for key in read.unknown:
         getLogger("buildkit.daemon").warning("unknown key in the configuration: %s", key)
     os.umask(0)
+    be_frugal()
     run_loop(run(config, environ))
     return DONE
 

@@ -85,7 +85,7 @@ def _decode_any(block: bytes) -> bytes:
     return bytes(out)
 
 
-_decode_short = lru_cache(maxsize=1024)(_decode_any)
+_decode_short = lru_cache(maxsize=256)(_decode_any)
 
 
 class Decoder:

@@ -85,6 +85,8 @@ class Solver(Generic[R]):
                 _close_progress(state, job.sink)
             self._release(state)
         await self._queue.stopped()
+        if self.idle:
+            self.home.keys.rest()
 
     def load(
         self, top: Vertex[R], job: Job[R] | None, parent: VertexState[R] | None, imports: Imports[R]

@@ -31,6 +31,8 @@ _PATIENCE = 64
 
 _MIRRORED = 1_000_000
 """Keys in the mirror after which it starts anew."""
+_RESTING = 500
+"""Keys that stay in the mirror while nobody builds: some hundred kilobytes, read again in milliseconds."""
 
 
 class DatabaseKeys:
@@ -161,6 +163,11 @@ class DatabaseKeys:
             for name in gone:
                 self.forget(name)
         return len(gone)
+
+    def rest(self) -> None:
+        """See `KeyWriter`."""
+        if len(self._mirror) + len(self._linked) + len(self._recorded) > _RESTING:
+            self._reset()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
