@@ -20,6 +20,7 @@ def content_digest(worker: Worker, selectors: Sequence[Selector]) -> Callable[[R
             try:
                 return await worker.store.checksum(ref, selectors, lease)
             except BuildkitError as error:
-                raise error.prefixed(f"failed to calculate checksum of ref {ref.id if ref else ''}: ") from None
+                name = f"{worker.id}::{ref.id if ref else ''}"
+                raise error.prefixed(f"failed to calculate checksum of ref {name}: ") from None
 
     return compute
