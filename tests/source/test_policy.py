@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from buildkit.api import ops as pb
 from buildkit.core.errors import FailedPrecondition, InvalidInput, PermissionDenied
-from buildkit.source.policy import PolicyJudge, apply_policies, from_pb, parse_policy
+from buildkit.source.policy import apply_policies, from_pb, parse_policy
 
 BUSYBOX = "docker-image://docker.io/library/busybox:1.34.1"
 
@@ -106,12 +105,3 @@ def test_a_rule_that_cannot_be_read_is_refused(rule):
 def test_a_broken_policy_file_is_named(text):
     with pytest.raises(InvalidInput, match=r'failed to unmarshal source-policy-file "p\.json"'):
         parse_policy(text.encode(), "p.json")
-
-
-async def test_a_judge_changes_the_op_in_place():
-    op = pb.Op()
-    op.source.identifier = BUSYBOX
-    judge = PolicyJudge([policy(convert(BUSYBOX, "docker-image://other:1", {"image.checksum": "x"}))])
-    assert await judge(op)
-    assert (op.source.identifier, dict(op.source.attrs)) == ("docker-image://other:1", {"image.checksum": "x"})
-    assert not await judge(op)

@@ -21,8 +21,6 @@ def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequ
     """Raises `InvalidInput`, `PermissionDenied` (beyond the entitlements that are ``allowed``) or `Unsupported`."""
     _check_compatibility(message.CompatibilityVersion)
     _check_caches(message)
-    if message.SourcePolicySession:
-        raise Unsupported("policies that the client decides (SourcePolicySession) are not supported yet")
     if message.EnableSessionExporter:
         raise Unsupported("exporters chosen by the session (EnableSessionExporter) are not supported yet")
     if message.ProxyNetwork:
@@ -37,6 +35,7 @@ def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequ
         exporters=_exporters(message),
         entitlements=grant(message.Entitlements, allowed),
         policies=(from_pb(message.SourcePolicy),) if message.SourcePolicy.rules else (),
+        policy_session=message.SourcePolicySession,
         internal=message.Internal,
         provenance=not message.Internal,
     )

@@ -20,6 +20,7 @@ VERIFY_AUTHORITY = "/moby.filesync.v1.Auth/VerifyTokenAuthority"
 GET_SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105
 CHECK_AGENT = "/moby.sshforward.v1.SSH/CheckAgent"
 FORWARD_AGENT = "/moby.sshforward.v1.SSH/ForwardAgent"
+CHECK_POLICY = "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy"
 PULL = "/moby.upload.v1.Upload/Pull"
 CONTENT_INFO = "/containerd.services.content.v1.Content/Info"
 CONTENT_READ = "/containerd.services.content.v1.Content/Read"

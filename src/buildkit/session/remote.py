@@ -23,7 +23,7 @@ def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]]) -> S
     Raises `InvalidInput` for a client without an id.
     """
     from buildkit.session.remotefiles import RemoteLocals, RemoteOutputs
-    from buildkit.session.remotekeys import RemoteAgents, RemoteKeys, RemoteSecrets
+    from buildkit.session.remotekeys import RemoteAgents, RemoteKeys, RemoteSecrets, RemoteVerifier
     from buildkit.session.remotestores import RemoteStores, RemoteUploads
 
     id = headers.first(metadata, headers.ID)
@@ -46,6 +46,7 @@ def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]]) -> S
         stores=RemoteStores(channel) if offers(headers.CONTENT_INFO, headers.CONTENT_READ) else None,
         outputs=RemoteOutputs(channel) if offers(headers.FILE_SEND) else None,
         uploads=RemoteUploads(channel) if offers(headers.PULL) else None,
+        verifier=RemoteVerifier(channel) if offers(headers.CHECK_POLICY) else None,
     )
 
 

@@ -15,6 +15,8 @@ from buildkit.session.secrets import LIMIT
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
+    from buildkit.api.policysession_pb2 import CheckPolicyRequest, CheckPolicyResponse
+
 _SECONDS = 60.0
 """How long a client may take to find credentials: it may ask its user."""
 
@@ -91,6 +93,20 @@ class RemoteSecrets:
         if len(content) > LIMIT:
             raise FailedPrecondition(f"invalid secret size {len(content)}")
         return content
+
+
+class RemoteVerifier:
+    """A client's policy for sources."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def check(self, request: CheckPolicyRequest) -> CheckPolicyResponse:
+        """What the client decides, or asks; raises what it says."""
+        from buildkit.api.policysession_pb2 import CheckPolicyResponse
+
+        answer = await self._channel.unary(headers.CHECK_POLICY, request.SerializeToString())
+        return CheckPolicyResponse.FromString(answer)
 
 
 class RemoteAgents:

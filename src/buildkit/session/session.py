@@ -18,6 +18,7 @@ from buildkit.core.values import dataclass
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
+    from buildkit.api.policysession_pb2 import CheckPolicyRequest, CheckPolicyResponse
     from buildkit.fs.receive import Receiver
     from buildkit.fs.send import SentTree
     from buildkit.oci.tokens import Keyring
@@ -114,6 +115,13 @@ class Outputs(Protocol):
         """Whether its owner wants everything else in the exporter's directory removed (``mode=delete``)."""
 
 
+class Verifier(Protocol):
+    """Decides which sources a build may use, and what to take in their place (row A171)."""
+
+    async def check(self, request: CheckPolicyRequest) -> CheckPolicyResponse:
+        """A decision, or what it wants to know of the source first."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Session:
     """One client. ``shared_key`` is the same for clients that lend the same directories."""
@@ -127,6 +135,7 @@ class Session:
     stores: Stores | None = None
     outputs: Outputs | None = None
     uploads: Uploads | None = None
+    verifier: Verifier | None = None
 
     @classmethod
     def new(
@@ -140,6 +149,7 @@ class Session:
         stores: Stores | None = None,
         outputs: Outputs | None = None,
         uploads: Uploads | None = None,
+        verifier: Verifier | None = None,
     ) -> Session:
         """A session with a random id."""
         return cls(
@@ -152,4 +162,5 @@ class Session:
             stores=stores,
             outputs=outputs,
             uploads=uploads,
+            verifier=verifier,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from buildkit.core.errors import InvalidInput, SourceDetail, Unsupported
+from buildkit.core.errors import FailedPrecondition, InvalidInput, SourceDetail, Unsupported
 from buildkit.core.progress import Stream, WarningUpdate
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
@@ -13,7 +13,6 @@ from buildkit.frontend import frontend as seam
 from buildkit.frontend.frontend import Bridge, CacheImport, Frontend
 from buildkit.llb.caps import BY_PING
 from buildkit.llb.definition import Definition
-from buildkit.ops.load import Policy as Judge
 from buildkit.ops.load import Rules, load
 from buildkit.ops.make import OpMaker
 from buildkit.solve.reading import Reader
@@ -26,6 +25,7 @@ from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from buildkit.solve.verdicts import Verdicts
     from buildkit.source.policy import Policy
 
 
@@ -42,6 +42,8 @@ class BuildBridge:
     frontends: Mapping[str, Frontend]
     images: Images
     policies: tuple[Policy, ...] = ()
+    policy_session: str = ""
+    """The client that decides about every source."""
 
     def bridge(self) -> Bridge:
         """What the frontend gets."""
@@ -63,11 +65,26 @@ class BuildBridge:
 
     def resolver(self) -> SourceResolver:
         """Looks at sources."""
-        return SourceResolver(self.images, self.worker.sources, self.session, self.lease, self.progress, self.policies)
+        plain = SourceResolver(self.images, self.worker.sources, self.session, self.lease, self.progress)
+        return plain if self._judges_nothing() else replace(plain, judge=self._verdicts(plain))
 
     def stricter(self, policies: Sequence[Policy]) -> Bridge:
         """See `buildkit.frontend.frontend.Bridge.stricter`."""
         return replace(self, policies=(*policies, *self.policies)).bridge()
+
+    def _judges_nothing(self) -> bool:
+        return not self.policies and not self.policy_session
+
+    def _verdicts(self, resolving: SourceResolver) -> Verdicts:
+        from buildkit.solve.verdicts import Verdicts
+
+        verifier = None
+        if self.policy_session:
+            client = self.worker.sessions.find(self.policy_session)
+            verifier = None if client is None else client.verifier
+            if verifier is None:
+                raise FailedPrecondition(f"no session {self.policy_session} that decides about sources")
+        return Verdicts(self.policies, verifier, resolving)
 
     # -- solving --
 
@@ -83,7 +100,7 @@ class BuildBridge:
             raise Unsupported("importing a build cache is not supported yet")
         edge = None
         if definition.ops:
-            rules = Rules(self.entitlements, _judge(self.policies))
+            rules = Rules(self.entitlements, self.resolver().judge)
             edge = await load(definition.to_message(), OpMaker(self.worker, rules), rules)
         ref = LazyRef(definition, edge)
         if evaluate:
@@ -140,11 +157,3 @@ class BuildBridge:
                 source,
             )
         )
-
-
-def _judge(policies: tuple[Policy, ...]) -> Judge | None:
-    if not policies:
-        return None
-    from buildkit.source.policy import PolicyJudge
-
-    return PolicyJudge(policies)

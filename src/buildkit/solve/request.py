@@ -42,6 +42,8 @@ class SolveRequest:
     internal: bool = False
     policies: tuple[Policy, ...] = ()
     """What sources may be, and what to take in their place."""
+    policy_session: str = ""
+    """The session whose client is asked about every source."""
     pull: Pull = Pull.ALWAYS
     """Whether names of sources are looked up anew."""
     provenance: bool = False

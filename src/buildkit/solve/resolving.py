@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 
 if TYPE_CHECKING:
-    from buildkit.source.policy import Policy
+    from buildkit.solve.verdicts import Verdicts
 
 _IMAGE = "docker-image://"
 _LAYOUT = "oci-layout://"
@@ -33,7 +33,7 @@ class SourceResolver:
     session: str
     lease: Lease
     progress: Stream
-    policies: Sequence[Policy] = ()
+    judge: Verdicts | None = None
 
     async def resolve_image(
         self,
@@ -56,7 +56,7 @@ class SourceResolver:
         self, ref: str, platform: Platform | None, mode: str, log_name: str, store: LayoutStore | None
     ) -> ImageConfig:
         scheme = _IMAGE if store is None else _LAYOUT
-        identifier, _ = self._judged(scheme + ref, {})
+        identifier, _ = await self._judged(scheme + ref, {}, platform)
         if not identifier.startswith((_IMAGE, _LAYOUT)) or (store is None and identifier.startswith(_LAYOUT)):
             raise NotAnImage(ref, identifier)
         name = identifier.partition("://")[2]
@@ -77,7 +77,7 @@ class SourceResolver:
         self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""
     ) -> SourceMetadata:
         """See `buildkit.frontend.frontend.Resolving.resolve_source`."""
-        identifier, attrs = self._judged(identifier, attrs)
+        identifier, attrs = await self._judged(identifier, attrs)
         source = self.sources.open(_Named(identifier, attrs))
         if not isinstance(source, Describable):
             return SourceMetadata(identifier, attrs)
@@ -86,13 +86,16 @@ class SourceResolver:
             known = await source.describe(_Asking(reporter, (self.session,), self.lease), self.lease, inquiry)
         return SourceMetadata(identifier, attrs, known)
 
-    def _judged(self, identifier: str, attrs: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
-        if not self.policies:
+    async def _judged(
+        self, identifier: str, attrs: Mapping[str, str], platform: Platform | None = None
+    ) -> tuple[str, Mapping[str, str]]:
+        if self.judge is None:
             return identifier, attrs
-        from buildkit.source.policy import apply_policies, normal_identifier
+        from buildkit.frontend.gateway.convert import platform_to_pb
 
         try:
-            return apply_policies(self.policies, normal_identifier(identifier), attrs)
+            asked = None if platform is None else platform_to_pb(platform)
+            return await self.judge.judge(identifier, attrs, asked)
         except BuildkitError as error:
             raise error.prefixed("could not resolve image due to policy: ") from None
 

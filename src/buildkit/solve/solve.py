@@ -80,6 +80,7 @@ class Builder:
                     self.frontends,
                     self.images,
                     request.policies,
+                    request.policy_session,
                 )
                 since = time.time_ns()
                 try:

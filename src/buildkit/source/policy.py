@@ -13,7 +13,6 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from buildkit.api import ops as pb
 from buildkit.api import sourcepolicy_pb2 as policy_pb
 from buildkit.core.errors import FailedPrecondition, InvalidInput, PermissionDenied
 from buildkit.core.values import dataclass, field
@@ -137,25 +136,6 @@ def _apply(policy: Policy, identifier: str, attrs: Mapping[str, str]) -> tuple[s
     if denied:
         raise PermissionDenied(f'source "{identifier}" denied by policy: source denied by policy')
     return None
-
-
-class PolicyJudge:
-    """Policies in the form in which `buildkit.ops.load` asks them."""
-
-    def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = policies
-
-    async def __call__(self, op: pb.Op) -> bool:
-        """Judge a source op, and change it if a policy says so; whether it did."""
-        source = op.source
-        normal = normal_identifier(source.identifier)
-        identifier, attrs = apply_policies(self._policies, normal, source.attrs)
-        changed = identifier != normal or dict(attrs) != dict(source.attrs)
-        if changed:
-            source.identifier = identifier
-            source.attrs.clear()
-            source.attrs.update(attrs)
-        return changed
 
 
 def normal_identifier(identifier: str) -> str:

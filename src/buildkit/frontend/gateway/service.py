@@ -23,12 +23,11 @@ from buildkit.frontend.gateway.convert import (
     WorkerFacts,
     attestation_from_pb,
     attestation_to_pb,
-    describe_to_pb,
-    inquiry_from_pb,
     platform_from_pb,
     stat_to_pb,
     warning_from_pb,
 )
+from buildkit.frontend.gateway.sources import describe_source
 from buildkit.llb.definition import Definition
 from buildkit.rpc import status
 from buildkit.source import policy
@@ -168,39 +167,7 @@ class BridgeService:
 
     async def resolve_source_meta(self, request: pb.ResolveSourceMetaRequest) -> pb.ResolveSourceMetaResponse:
         """What is known of a source without fetching it."""
-        if not request.HasField("Source"):
-            raise InvalidInput("source is required")
-        resolving = self._judged(request.SourcePolicies).resolving
-        identifier, attrs = request.Source.identifier, dict(request.Source.attrs)
-        scheme, _, name = identifier.partition("://")
-        response = pb.ResolveSourceMetaResponse(Source=request.Source)
-        if scheme in ("docker-image", "oci-layout"):
-            if request.Image.AttestationChain or request.Image.ResolveAttestations:
-                raise Unsupported("resolving the attestations of images is not supported yet")
-            platform = platform_from_pb(request.Platform) if request.HasField("Platform") else None
-            store = None
-            if scheme == "oci-layout":
-                store = LayoutStore(attrs.get("oci.session", ""), attrs.get("oci.store", ""))
-            found = await resolving.resolve_image(
-                name,
-                platform=platform,
-                mode=request.ResolveMode or attrs.get("image.resolvemode", "default"),
-                log_name=request.LogName,
-                store=store,
-            )
-            response.Source.identifier = f"{scheme}://{found.ref}"
-            response.Image.Digest = found.digest
-            if not request.Image.NoConfig:
-                response.Image.Config = found.config
-            return response
-        inquiry = inquiry_from_pb(request)
-        meta = await resolving.resolve_source(identifier, attrs, inquiry=inquiry, log_name=request.LogName)
-        response.Source.identifier = meta.identifier
-        response.Source.attrs.clear()
-        response.Source.attrs.update(meta.attrs)
-        if meta.known is not None:
-            describe_to_pb(meta.identifier, meta.known, inquiry, response)
-        return response
+        return await describe_source(self._judged(request.SourcePolicies).resolving, request)
 
     def _judged(self, policies: Iterable[sourcepolicy_pb2.Policy]) -> Bridge:
         """The build with the policies of one call."""
