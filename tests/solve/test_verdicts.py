@@ -44,46 +44,52 @@ def question(identifier=FILE):
 
 
 def verdicts(*answers, policies=()):
-    return Verdicts(policies, Client(*answers) if answers else None, Resolving())
+    client = Client(*answers)
+
+    async def find():
+        return client
+
+    judge = Verdicts(policies, Resolving(), find if answers else None)
+    return judge, client
 
 
 @pytest.mark.row("A171", "L186")
 async def test_a_client_allows_denies_or_changes_a_source():
-    assert await verdicts(DecisionResponse(action=ALLOW)).judge(FILE, {}) == (FILE, {})
+    assert await verdicts(DecisionResponse(action=ALLOW))[0].judge(FILE, {}) == (FILE, {})
     with pytest.raises(PermissionDenied, match="not allowed by policy: action DENY\nnot today"):
-        await verdicts(DENIED).judge(FILE, {})
-    changing = verdicts(convert("https://other/y", a="b"), DecisionResponse(action=ALLOW))
+        await verdicts(DENIED)[0].judge(FILE, {})
+    changing, _ = verdicts(convert("https://other/y", a="b"), DecisionResponse(action=ALLOW))
     assert await changing.judge(FILE, {}) == ("https://other/y", {"a": "b"})
 
 
 @pytest.mark.row("A171")
 async def test_a_client_may_ask_about_the_source_before_it_decides():
-    judge = verdicts(question(), DecisionResponse(action=ALLOW))
+    judge, client = verdicts(question(), DecisionResponse(action=ALLOW))
     await judge.judge(FILE, {})
-    assert [one.Source.HTTP.Filename for one in judge.verifier.asked] == ["", "x"]
+    assert [one.Source.HTTP.Filename for one in client.asked] == ["", "x"]
 
 
 @pytest.mark.row("A171")
 @pytest.mark.parametrize("answer", [question(), convert("https://other/y")])
 async def test_a_client_that_never_decides_is_left(answer):
-    judge = verdicts(answer)
+    judge, client = verdicts(answer)
     with pytest.raises(FailedPrecondition, match="too many policy requests"):
         await judge.judge(answer.update.identifier if isinstance(answer, DecisionResponse) else FILE, {})
-    assert len(judge.verifier.asked) <= 10
+    assert len(client.asked) <= 10
 
 
 @pytest.mark.row("A171")
 async def test_answers_that_make_no_sense_are_refused():
     with pytest.raises(InvalidInput, match="different source identifier"):
-        await verdicts(question("https://elsewhere/")).judge(FILE, {})
+        await verdicts(question("https://elsewhere/"))[0].judge(FILE, {})
     with pytest.raises(InvalidInput, match="convert action requires updated source"):
-        await verdicts(DecisionResponse(action=CONVERT)).judge(FILE, {})
+        await verdicts(DecisionResponse(action=CONVERT))[0].judge(FILE, {})
 
 
 async def test_policies_of_the_build_come_first_also_for_what_a_client_puts_in():
     rule = Rule(Action.DENY, "https://other/*")
     with pytest.raises(PermissionDenied, match="source denied by policy"):
-        await verdicts(convert("https://other/y"), policies=[Policy((rule,))]).judge(FILE, {})
+        await verdicts(convert("https://other/y"), policies=[Policy((rule,))])[0].judge(FILE, {})
 
 
 async def test_an_op_is_changed_in_place():
@@ -91,6 +97,6 @@ async def test_an_op_is_changed_in_place():
     op.source.identifier = "docker-image://busybox"
     whole = "docker-image://docker.io/library/busybox:latest"
     rule = Rule(Action.CONVERT, whole, to="docker-image://other:1", attrs={"a": "b"})
-    judge = verdicts(policies=[Policy((rule,))])
+    judge, _ = verdicts(policies=[Policy((rule,))])
     assert await judge(op)
     assert (op.source.identifier, dict(op.source.attrs)) == ("docker-image://other:1", {"a": "b"})

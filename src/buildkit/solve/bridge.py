@@ -25,6 +25,7 @@ from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from buildkit.session.session import Verifier
     from buildkit.solve.verdicts import Verdicts
     from buildkit.source.policy import Policy
 
@@ -78,13 +79,13 @@ class BuildBridge:
     def _verdicts(self, resolving: SourceResolver) -> Verdicts:
         from buildkit.solve.verdicts import Verdicts
 
-        verifier = None
-        if self.policy_session:
-            client = self.worker.sessions.find(self.policy_session)
-            verifier = None if client is None else client.verifier
-            if verifier is None:
-                raise FailedPrecondition(f"no session {self.policy_session} that decides about sources")
-        return Verdicts(self.policies, verifier, resolving)
+        return Verdicts(self.policies, resolving, self._verifier if self.policy_session else None)
+
+    async def _verifier(self) -> Verifier:
+        client = await self.worker.sessions.get(self.policy_session)
+        if client.verifier is None:
+            raise FailedPrecondition(f"session {self.policy_session} does not decide about sources")
+        return client.verifier
 
     # -- solving --
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, PermissionDenied
@@ -25,8 +25,9 @@ class Verdicts:
     """The judge of one build. ``resolving`` looks at sources for a client that asks, and judges nothing itself."""
 
     policies: Sequence[Policy]
-    verifier: Verifier | None
     resolving: Resolving
+    find_verifier: Callable[[], Awaitable[Verifier]] | None = None
+    """The client that decides; it may attach itself while the build runs."""
 
     async def __call__(self, op: wire.Op) -> bool:
         """Judge a source op, and change it if someone says so; whether it was changed (`buildkit.ops.load.Policy`)."""
@@ -49,15 +50,16 @@ class Verdicts:
     ) -> tuple[str, Mapping[str, str]]:
         """What to build instead of a source; raises `PermissionDenied` when it is denied."""
         identifier, attrs = apply_policies(self.policies, normal_identifier(identifier), attrs)
-        if self.verifier is None:
+        if self.find_verifier is None:
             return identifier, attrs
+        verifier = await self.find_verifier()
         from buildkit.api.policysession_pb2 import CheckPolicyRequest
         from buildkit.api.sourcepolicy_pb2 import ALLOW, CONVERT, PolicyAction
         from buildkit.frontend.gateway.sources import describe_source
 
         request = _question(identifier, attrs, platform)
         for _ in range(MOST_ROUNDS):
-            answer = await self.verifier.check(request)
+            answer = await verifier.check(request)
             kind = answer.WhichOneof("result")
             if kind == "request":
                 wanted = answer.request
