@@ -53,7 +53,7 @@ def execs(bench: Bench) -> list[Row]:
 
 def big_context(bench: Bench) -> list[Row]:
     """A 20,000-file context of which one file is used."""
-    folder = context(bench.work, "big", f"FROM {bench.base}\nCOPY src/d0/f0.txt /f\n", 20_000)
+    folder = context(bench.work, "many", f"FROM {bench.base}\nCOPY src/d0/f0.txt /f\n", 20_000)
     for peer in bench.peers:
         peer.measure(peer.build(folder))
     costs = bench.interleave(bench.peers, bench.runs, lambda peer, _: peer.build(folder))

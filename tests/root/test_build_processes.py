@@ -70,7 +70,9 @@ def test_an_interrupted_step_leaves_nothing(project, number, status):
 
 def test_a_second_build_waits_for_the_first_and_says_so(project):
     project.write(gate="")
-    first = project.start("FROM base\nRUN --mount=type=cache,target=/c echo 'at'' work'; until [ -e /c/go ]; do :; done\n")
+    first = project.start(
+        "FROM base\nRUN --mount=type=cache,target=/c echo 'at'' work'; until [ -e /c/go ]; do :; done\n"
+    )
     wait_for(first, "at work")
     second = start(*project.arguments("FROM base\nRUN echo second > /out\n", root="state"))
     wait_for(second, f"waiting for pid {first.pid} ")

@@ -8,16 +8,22 @@ hundred such classes this is most of the start-up time of a command (docs/adr/00
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # type checkers see the standard decorator, whose behaviour this is
     from dataclasses import asdict, astuple, dataclass, field, fields, replace  # noqa: TID251
 else:
+    import _datetime
+
     from buildkit.core.lean import lean_imports
 
     _UNUSED = tuple(f"msgspec.{name}" for name in ("inspect", "json", "msgpack", "toml", "yaml"))
-    _SYSTEM = {"platform": {"system": lambda: os.uname().sysname}}  # all that uuid, which msgspec knows, asks of it
-    with lean_imports(absent=("typing_extensions",), later=_UNUSED, given=_SYSTEM):  # without the first: typing
+    _GIVEN = {"platform": {"system": lambda: os.uname().sysname}}  # all that uuid, which msgspec knows, asks of it
+    if "buildkit.start" in sys.modules:  # a command of ours: no part of it has values of these types
+        _GIVEN |= {"uuid": {"UUID": type("UUID", (), {})}, "decimal": {"Decimal": type("Decimal", (), {})}}
+        _GIVEN["datetime"] = vars(_datetime)  # the same classes: the module adds nothing to them
+    with lean_imports(absent=("typing_extensions",), later=_UNUSED, given=_GIVEN):  # without the first: typing
         import msgspec
         from msgspec import NODEFAULT, defstruct
         from msgspec.structs import astuple, fields, replace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from buildkit.core.clock import seconds_at
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import Corrupt, FailedPrecondition, NotFound
 from buildkit.core.pattern import Pattern
@@ -149,9 +150,7 @@ def parse_time(text: str) -> int | None:
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     if not (1 <= month <= 12 and 1 <= day <= 31 and year >= 1):
         return None
-    from calendar import timegm
-
-    seconds = timegm((year, month, day, hour, minute, second))
+    seconds = seconds_at(year, month, day, hour, minute, second)
     if match[8]:
         offset = int(match[9]) * 3600 + int(match[10]) * 60
         seconds -= offset if match[8] == "+" else -offset
