@@ -11,11 +11,12 @@ from buildkit.core.db import Database
 from buildkit.core.digest import sha256_text
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
 from buildkit.fs.contenthash import Selector
+from buildkit.fs.filehash import stamp_of
 from buildkit.session.files import Directories
 from buildkit.session.registry import Sessions
 from buildkit.session.session import LocalTree, Session
 from buildkit.source.local import Locals
-from buildkit.source.memory import SMALLEST, FileMemory
+from buildkit.source.memory import FileMemory
 from buildkit.source.source import Sources
 from buildkit.store.store import Store
 
@@ -146,42 +147,69 @@ def test_patterns_that_are_no_list_are_refused(sources, text):
 
 class TestMemory:
     @pytest.fixture
-    def big(self, context) -> Path:
-        path = context / "big"
-        path.write_bytes(bytes(SMALLEST))
+    def file(self, context) -> Path:
+        path = context / "file"
+        path.write_bytes(b"0")
         return path
 
     async def digest(self, sources, context):
         store = parts(sources).store
         async with parts(sources).sessions.attach(session(context)) as lender, store.lease() as lease:
             ref = await open_local(sources).snapshot(Asker(lender), lease)
-            return await store.checksum(ref, [Selector("/big")], lease)
+            return await store.checksum(ref, [Selector("/file")], lease)
 
     @pytest.fixture
     def memory(self, sources, tmp_path) -> FileMemory:
         memory = parts(sources).memory = FileMemory(Database(tmp_path / "memory"))
         return memory
 
-    async def test_a_file_that_was_just_touched_is_not_remembered(self, sources, context, big, memory):
-        await self.digest(sources, context)
-        assert len(memory) == 0
-
-    async def test_a_settled_file_is_remembered_and_a_changed_one_is_read_anew(
-        self, sources, context, big, memory, monkeypatch
-    ):
+    @pytest.fixture
+    def settled(self, monkeypatch) -> None:
         monkeypatch.setattr("buildkit.fs.filehash._SETTLED", -(10**15))
-        told = await self.digest(sources, context)
-        assert len(memory) == 1
-        (stamp,) = memory
-        memory[stamp] = sha256_text("remembered")
-        assert await self.digest(sources, context) != told
-        before = os.stat(big)
-        big.write_bytes(bytes(SMALLEST - 1) + b"1")
-        os.utime(big, ns=(before.st_atime_ns, before.st_mtime_ns))
-        memory[stamp] = sha256_text("stale")
-        assert await self.digest(sources, context) not in (told, sha256_text(sha256_text("stale")))
 
-    def test_small_files_are_not_looked_up(self, tmp_path):
+    async def test_a_file_that_was_just_touched_is_not_remembered(self, sources, context, file, memory):
+        await self.digest(sources, context)
+        assert memory.get(stamp_of(file.stat(), (0, 0))) is None
+
+    async def test_a_settled_file_is_not_read_again(self, sources, context, file, memory, settled, monkeypatch):
+        told = await self.digest(sources, context)
+        assert memory.get(stamp_of(file.stat(), (0, 0))) is not None
+        monkeypatch.setattr("buildkit.fs.filehash._read", None)
+        assert await self.digest(sources, context) == told
+
+    async def test_a_changed_file_is_read_anew(self, sources, context, file, memory, settled):
+        told = await self.digest(sources, context)
+        before = file.stat()
+        file.write_bytes(b"1")
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert await self.digest(sources, context) != told
+
+    def test_pages_are_kept_in_the_database(self, tmp_path):
         memory = FileMemory(Database(tmp_path / "memory"))
-        memory[(1, 2, SMALLEST - 1)] = "x"
-        assert len(memory) == 0 and memory.get((1, 2, SMALLEST - 1)) is None
+        stamps = [(1, inode, 5, 6, 7, 0o100644, 0, 0) for inode in (0, 255, 256, 2**63)]
+        for stamp in stamps:
+            memory.put(stamp, sha256_text(str(stamp)))
+        memory.save()
+        again = FileMemory(Database(tmp_path / "memory"))
+        assert [again.get(stamp) for stamp in stamps] == [sha256_text(str(stamp)) for stamp in stamps]
+
+    @pytest.mark.parametrize("at", range(8))
+    def test_a_stamp_that_differs_in_any_number_is_another_file(self, tmp_path, at):
+        memory = FileMemory(Database(tmp_path / "memory"))
+        stamp = (1, 2, 5, 6, 7, 0o100644, 0, 0)
+        memory.put(stamp, sha256_text("x"))
+        assert memory.get((*stamp[:at], stamp[at] + 1, *stamp[at + 1 :])) is None
+
+    def test_numbers_that_no_filesystem_has_are_not_remembered(self, tmp_path):
+        memory = FileMemory(Database(tmp_path / "memory"))
+        stamp = (1, 2, 5, 2**64, 7, 0o100644, 0, 0)
+        memory.put(stamp, sha256_text("x"))
+        assert memory.get(stamp) is None
+
+    def test_a_damaged_page_is_forgotten(self, tmp_path):
+        db, stamp = Database(tmp_path / "memory"), (1, 2, 5, 6, 7, 0o100644, 0, 0)
+        memory = FileMemory(db)
+        memory.put(stamp, sha256_text("x"))
+        memory.save()
+        db.execute("UPDATE file_pages SET entries = x'00'")
+        assert FileMemory(db).get(stamp) is None

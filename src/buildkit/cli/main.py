@@ -32,7 +32,7 @@ def command(at_end: Callable[[], None] = lambda: None) -> None:
     """The program ``buildctl``: `main`, and the process is over; ``at_end`` is called after a success.
 
     Collecting garbage and tidying up the interpreter cost a tenth of a cached build's time, so the one is made rare
-    and the other left out where no thread is at work any more.
+    and the other left out where no thread is waited for.
     """
     import gc
 
@@ -42,7 +42,7 @@ def command(at_end: Callable[[], None] = lambda: None) -> None:
     if status == DONE:
         at_end()
     threading = sys.modules.get("threading")
-    if threading is not None and threading.active_count() > 1:
+    if threading is not None and any(not one.daemon for one in threading.enumerate()[1:]):
         sys.exit(status)
     try:
         sys.stdout.flush()

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from buildkit.core.digest import Digest, hasher, sha256
 from buildkit.core.errors import FailedPrecondition
@@ -21,7 +20,22 @@ if TYPE_CHECKING:
 Stamp: TypeAlias = tuple[int, ...]
 """What makes a file the same one without reading it: device, inode, size, times in ns, mode, owner."""
 
-Memory: TypeAlias = MutableMapping[Stamp, Digest]
+
+class Memory(Protocol):
+    """Digests of regular files by their stamps, for the next time."""
+
+    def get(self, stamp: Stamp) -> Digest | None:
+        """The digest of the file that had this stamp, if it is remembered."""
+        ...
+
+    def put(self, stamp: Stamp, digest: Digest) -> None:
+        """Remember a digest, at the latest from `save` on."""
+        ...
+
+    def save(self) -> None:
+        """Make sure that what was put is remembered."""
+        ...
+
 
 _CHUNK = 1 << 20
 _SETTLED = 2_000_000_000
@@ -65,7 +79,7 @@ def hash_file(
     finally:
         os.close(fd)
     if memory is not None and time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) > _SETTLED:
-        memory[stamp] = digest
+        memory.put(stamp, digest)
     return digest
 
 

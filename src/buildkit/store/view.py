@@ -80,6 +80,9 @@ class View:
                 from buildkit.fs.neighbours import explain_missing
 
                 raise error.suffixed(explain_missing(self.root, error.path, self._patterns[1])) from None
+            finally:
+                if self._memory is not None:
+                    self._memory.save()
 
     @property
     def owner(self) -> tuple[int, int] | None:
