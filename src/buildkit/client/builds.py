@@ -10,6 +10,7 @@ from buildkit.client.options import CacheOptions, OutputOptions, SecretOptions, 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass
+from buildkit.llb.constraints import refuse_unknown
 from buildkit.llb.definition import Definition
 from buildkit.llb.state import State
 
@@ -59,7 +60,8 @@ class BuildResult:
 
 
 def solve_options(source: Source, **options: Unpack[BuildOptions]) -> SolveOptions:
-    """One build as a value; raises `InvalidInput` for what makes no sense."""
+    """One build as a value; raises `InvalidInput` for what makes no sense and `TypeError` for unknown options."""
+    refuse_unknown(options, BuildOptions.__optional_keys__)
     attrs = dict(options.get("attrs", {}))
     if target := options.get("target", ""):
         attrs["target"] = target

@@ -14,18 +14,20 @@ from buildkit.llb.vertex import Output
 
 def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
     """Lay states on top of each other, lowest first; empty ones count for nothing."""
+    constraints = constraints_of(options)
     states = [state for state in inputs if state.output is not None]
     if len(states) < 2:
         return states[0] if states else scratch()
     outputs = [state.output for state in states if state.output is not None]
-    return states[0].with_output(Output(MergeOp(outputs, constraints_of(options))))
+    return states[0].with_output(Output(MergeOp(outputs, constraints)))
 
 
 def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
     """The changes from ``lower`` to ``upper``, to be merged onto something."""
+    constraints = constraints_of(options)
     if lower.output is None:
         return scratch() if upper.output is None else upper
-    return lower.with_output(Output(DiffOp(lower.output, upper.output, constraints_of(options))))
+    return lower.with_output(Output(DiffOp(lower.output, upper.output, constraints)))
 
 
 def nested(definition: State, filename: str = "", **options: Unpack[Options]) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
@@ -56,10 +57,11 @@ NONE = Constraints()
 
 
 def constraints_of(options: Options) -> Constraints:
-    """Read keyword arguments."""
+    """Read the keyword arguments of the function that calls this; raises `TypeError` for one that there is not."""
     caller = find_caller()
     if not options:
         return Constraints(caller=caller)
+    refuse_unknown(options, Options.__optional_keys__)
     description = dict(options.get("description", ()))
     if "name" in options:
         description[CUSTOM_NAME] = options["name"]
@@ -79,3 +81,10 @@ def constraints_of(options: Options) -> Constraints:
         tuple(location) if isinstance(location, Sequence) else (location,),
         caller,
     )
+
+
+def refuse_unknown(options: Mapping[str, object], known: frozenset[str]) -> None:
+    """Raise the `TypeError` that Python raises for unknown keyword arguments, in the name of the caller's caller."""
+    if not options.keys() <= known:
+        name = sys._getframe(2).f_code.co_name
+        raise TypeError(f"{name}() got an unexpected keyword argument {min(options.keys() - known)!r}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack
 from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass, replace
 from buildkit.llb import caps
-from buildkit.llb.constraints import Constraints
+from buildkit.llb.constraints import Constraints, refuse_unknown
 from buildkit.llb.paths import clean, join
 from buildkit.llb.settings import Filesystem
 from buildkit.llb.vertex import Encoded, Marshalling, Output
@@ -220,6 +220,7 @@ def copy(source: Filesystem | FileAction, src: str, dest: str, **options: Unpack
 
 
 def _copy_fields(options: CopyOptions) -> dict[str, Any]:
+    refuse_unknown(options, CopyOptions.__optional_keys__)
     fields: dict[str, Any] = dict(options)
     for key in ("include", "exclude", "required"):
         if key in fields:

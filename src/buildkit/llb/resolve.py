@@ -6,7 +6,7 @@ from typing import Protocol, Unpack
 
 from buildkit.core.digest import Digest
 from buildkit.core.platform import Platform
-from buildkit.llb.constraints import Options
+from buildkit.llb.constraints import Options, constraints_of
 from buildkit.llb.source import ResolveMode, image
 from buildkit.llb.state import State
 
@@ -32,6 +32,7 @@ async def resolved_image(
     """An image with the environment and directory of its config; ``pin`` names it by the digest found."""
     from buildkit.oci.names import parse_reference
 
+    constraints_of(options)  # what it can not read is refused before anybody is asked
     parsed = parse_reference(ref).with_default_tag()
     found, digest, config = await resolver(str(parsed), platform=options.get("platform"), resolve_mode=resolve_mode)
     if pin and not parsed.digest:

@@ -143,11 +143,12 @@ class State:
         """The same filesystem, made only after ``others`` were."""
         from buildkit.llb.graph import PassthroughOp
 
+        constraints = constraints_of(options)
         if not others:
             return self
         inputs = [s.output for s in (self, *others) if s.output is not None]
         kept = () if self.output is None else (0,)
-        return self.with_output(Output(PassthroughOp(id, inputs, kept, constraints_of(options))))
+        return self.with_output(Output(PassthroughOp(id, inputs, kept, constraints)))
 
     def with_marshal_defaults(self, **options: Unpack[Options]) -> State:
         """Constraints that `marshal` uses for this state unless told otherwise."""
