@@ -17,7 +17,8 @@ from buildkit.executor.stubs import make_parents, missing_places, remove_stubs
 from buildkit.executor.user import Identity, read_account_file, resolve_user
 from buildkit.fs import syscalls
 from buildkit.fs.mount import Mount, mount_all, unmount
-from buildkit.fs.tree import open_in_root, resolve_in_root
+from buildkit.fs.places import make_directories
+from buildkit.fs.tree import open_in_root, resolve_parts
 
 _SECRETS = Mount("tmpfs", "tmpfs", "", ("nosuid", "nodev", "mode=711"))
 _LONG_OPTIONS = 3500
@@ -84,19 +85,15 @@ class Bundle:
 
     def make_working_directory(self, owner: Identity) -> None:
         """Create the working directory and its parents where they are missing; they stay in the layer."""
-        path = resolve_in_root(self.root, self.container.process.cwd)
-        missing: list[str] = []
-        while not os.path.isdir(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for path in reversed(missing):
-            try:
-                os.mkdir(path, 0o755)
-            except OSError as error:
-                reason = f"failed to create working directory {self.container.process.cwd}: {error.strerror}"
-                raise InvalidInput(reason) from None
-            os.chmod(path, 0o755)  # noqa: S103 - whatever our umask is
-            os.chown(path, owner.uid, owner.gid)
+        path = self.container.process.cwd
+        root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            make_directories(root, resolve_parts(root, path), 0o755, (owner.uid, owner.gid), None)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise InvalidInput(f"failed to create working directory {path}: {reason}") from None
+        finally:
+            os.close(root)
 
     def close(self) -> None:
         """Remove stubs, mounts and the directory."""

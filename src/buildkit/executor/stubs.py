@@ -10,8 +10,11 @@ import os
 import stat
 from collections.abc import Sequence
 
-from buildkit.fs.tree import resolve_in_root
+from buildkit.core.errors import FailedPrecondition
+from buildkit.fs.places import make_directories, parent_of
+from buildkit.fs.tree import resolve_in_root, resolve_parts
 
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALWAYS = ("/etc/resolv.conf", "/etc/hosts")
 
 
@@ -29,13 +32,14 @@ def missing_places(root: str, destinations: Sequence[str], *, recursive: bool) -
 
 def make_parents(root: str, destinations: Sequence[str]) -> None:
     """Make the directories that mount points lack above them, with mode 0755: crun would make them sticky."""
-    for destination in destinations:
-        for path in reversed(_missing(root, destination)[1:]):
-            try:
-                os.mkdir(path)
-                os.chmod(path, 0o755)  # noqa: S103 - whatever our umask is
-            except OSError:
-                return  # the root is read-only, or something is in the way: the runtime says so
+    root_fd = os.open(root, _ROOT)
+    try:
+        for destination in destinations:
+            make_directories(root_fd, resolve_parts(root_fd, destination)[:-1], 0o755, None, None)
+    except (OSError, FailedPrecondition):
+        return  # the root is read-only, or something is in the way: the runtime says so
+    finally:
+        os.close(root_fd)
 
 
 def _missing(root: str, destination: str) -> list[str]:
@@ -56,31 +60,28 @@ def _missing(root: str, destination: str) -> list[str]:
 
 def remove_stubs(root: str, places: Sequence[str]) -> None:
     """Remove those of ``places`` that are still empty, and give their parents the times they had."""
-    for place in places:
-        try:
-            inside = "/" + os.path.relpath(place, root)
-            if resolve_in_root(root, os.path.dirname(inside)) != os.path.dirname(place):
-                continue
-            _remove_empty(place)
-        except OSError:
-            continue
-
-
-def _remove_empty(path: str) -> None:
-    parent, name = os.path.split(path)
-    directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    root_fd = os.open(root, _ROOT)
     try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        times = os.fstat(directory)
-        if stat.S_ISDIR(found.st_mode):
-            os.rmdir(name, dir_fd=directory)
-        elif found.st_size == 0:
-            os.unlink(name, dir_fd=directory)
-        else:
-            return
-        os.utime(directory, ns=(times.st_atime_ns, times.st_mtime_ns))
+        for place in places:
+            try:
+                with parent_of(root_fd, os.path.relpath(place, root).split("/")) as (directory, name):
+                    _remove_empty(directory, name)
+            except OSError:
+                continue
     finally:
-        os.close(directory)
+        os.close(root_fd)
+
+
+def _remove_empty(directory: int, name: str) -> None:
+    found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    times = os.fstat(directory)
+    if stat.S_ISDIR(found.st_mode):
+        os.rmdir(name, dir_fd=directory)
+    elif found.st_size == 0:
+        os.unlink(name, dir_fd=directory)
+    else:
+        return
+    os.utime(directory, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _exists(path: str) -> bool:

@@ -15,7 +15,7 @@ from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
 from buildkit.fs.removal import remove
-from buildkit.fs.tree import Entry, open_beneath, walk
+from buildkit.fs.tree import Entry, open_beneath, set_mode, walk
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER_ONLY = 0o700
@@ -129,7 +129,7 @@ class Delivery:
         else:
             os.mknod(part, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=parent)
             self._adorn_by_name(part, parent, entry)
-            os.chmod(part, stat.S_IMODE(status.st_mode), dir_fd=parent)
+            set_mode(part, stat.S_IMODE(status.st_mode), parent)
         if status.st_nlink > 1:
             self._links[inode] = entry.path
 

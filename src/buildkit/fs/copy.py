@@ -24,7 +24,7 @@ from buildkit.fs.removal import remove
 from buildkit.fs.selection import Selection
 from buildkit.fs.tarread import Readable
 from buildkit.fs.transfer import copy_content, copy_xattrs, make_special
-from buildkit.fs.tree import open_beneath, resolve_parts
+from buildkit.fs.tree import open_beneath, resolve_parts, set_mode
 from buildkit.fs.unpack import unpack_file
 from buildkit.fs.wildcard import clean
 
@@ -352,7 +352,7 @@ class _Copier:
         uid, gid = self._owner(status)
         os.chown(target_name, uid, gid, dir_fd=target_dir, follow_symlinks=False)
         if not is_link:
-            os.chmod(target_name, self._bits(status), dir_fd=target_dir)
+            set_mode(target_name, self._bits(status), target_dir)
         source, target = f"/proc/self/fd/{source_dir}/{name}", f"/proc/self/fd/{target_dir}/{target_name}"
         copy_xattrs(source, target, follow=False)
         os.utime(target_name, ns=self._times(status), dir_fd=target_dir, follow_symlinks=False)

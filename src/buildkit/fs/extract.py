@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from buildkit.core.errors import Corrupt, Exhausted, PermissionDenied, Unsupported
 from buildkit.fs.removal import remove
 from buildkit.fs.tarread import Member, Readable, TarReader
-from buildkit.fs.tree import open_in_root, resolve_parts
+from buildkit.fs.tree import open_in_root, resolve_parts, set_mode
 from buildkit.fs.wildcard import clean
 
 Whiteouts: TypeAlias = Literal["apply", "overlay", "none"]
@@ -293,8 +293,7 @@ class _Unpacking:
         if (member.uid, member.gid) != (status.st_uid, status.st_gid):
             os.chown(name, member.uid, member.gid, dir_fd=dir_fd, follow_symlinks=False)
         if member.kind != b"2":
-            # the entry was just made here and is no link
-            os.chmod(name, member.mode, dir_fd=dir_fd)
+            set_mode(name, member.mode, dir_fd)
         if member.xattrs:
             _set_xattrs(f"/proc/self/fd/{dir_fd}/{name}", member, follow=False)
         os.utime(name, ns=(member.mtime, member.mtime), dir_fd=dir_fd, follow_symlinks=False)

@@ -23,6 +23,7 @@ from buildkit.fs.filehash import begin_file
 from buildkit.fs.packets import Stat
 from buildkit.fs.removal import remove
 from buildkit.fs.repeat import Message, Repeat, join
+from buildkit.fs.tree import set_mode
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -309,7 +310,7 @@ class Receiver:
             self.changed = True
             self._touched.add(path)
             if before.st_mode & 0o700 != 0o700:
-                os.chmod(path, 0o700, dir_fd=self._root)
+                set_mode(path, 0o700, self._root)
         self._stack.append(self._enter(path, new=new))
 
     @staticmethod
@@ -470,7 +471,7 @@ class Receiver:
         if (found.uid, found.gid) != self._self:
             os.chown(path, found.uid, found.gid, dir_fd=self._root, follow_symlinks=False)
         if not found.mode & packets.SYMLINK:
-            os.chmod(path, found.permissions, dir_fd=self._root)
+            set_mode(path, found.permissions, self._root)
         os.utime(path, ns=(found.mtime, found.mtime), dir_fd=self._root, follow_symlinks=False)
 
 

@@ -225,6 +225,15 @@ def read_xattrs(path: str | int, dir_fd: int = -1, *, follow: bool = False) -> d
         raise
 
 
+def set_mode(name: str, bits: int, dir_fd: int) -> None:
+    """chmod(2) of a file, device or named pipe by name; raises `OSError` for a link instead of following it."""
+    fd = os.open(name, _STEP, dir_fd=dir_fd)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", bits)
+    finally:
+        os.close(fd)
+
+
 def _sorted_names(fd: int) -> list[os.DirEntry[str]]:
     """Entries of a directory, last first: to be popped."""
     with os.scandir(fd) as scan:
