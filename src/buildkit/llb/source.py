@@ -214,7 +214,7 @@ def http(
         cap
         for present, cap in (
             (checksum, caps.SOURCE_HTTP_CHECKSUM),
-            (mode, caps.SOURCE_HTTP_PERM),
+            (mode & 0o777, caps.SOURCE_HTTP_PERM),
             (uid or gid, caps.SOURCE_HTTP_UID_GID),
             (auth_header_secret, caps.SOURCE_HTTP_AUTH),
             (accept or user_agent, caps.SOURCE_HTTP_HEADER),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
-from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform, normalize
 from buildkit.llb.constraints import NONE, Constraints, Options, constraints_of
 from buildkit.llb.mount import Device, Mount, Proxy, Secret, Ssh
@@ -66,8 +65,11 @@ class State:
         return self._set(self.settings._replace(platform=normalize(platform)))
 
     def extra_host(self, name: str, address: str) -> State:
-        """Add a line to ``/etc/hosts``."""
-        return self._set(self.settings._replace(extra_hosts=(*self.settings.extra_hosts, (name, address))))
+        """Add a line to ``/etc/hosts``; raises `InvalidInput` for what is no address."""
+        from buildkit.llb.hosts import parse_ip
+
+        host = (name, parse_ip(address))
+        return self._set(self.settings._replace(extra_hosts=(*self.settings.extra_hosts, host)))
 
     def ulimit(self, name: str, soft: int, hard: int) -> State:
         """Set a resource limit such as ``nofile``."""
@@ -111,10 +113,11 @@ class State:
         security: Security | None = None,
         **options: Unpack[Options],
     ) -> Run:
-        """Run a command (a string is split like a shell does, without expanding anything) on this filesystem."""
+        """Run a command (a string is split by `split_words`) on this filesystem."""
         from buildkit.llb.exec import ExecOp, Process
+        from buildkit.llb.words import split_words
 
-        argv = _split(args) if isinstance(args, str) else tuple(args)
+        argv = split_words(args) if isinstance(args, str) else tuple(args)
         settings = self.settings._replace(args=argv)
         if valid_exit_codes is not None:
             settings = settings._replace(valid_exit_codes=tuple(valid_exit_codes))
@@ -205,12 +208,3 @@ class Run(State):
 def scratch() -> State:
     """The empty filesystem."""
     return State(None)
-
-
-def _split(command: str) -> tuple[str, ...]:
-    try:
-        import shlex
-
-        return tuple(shlex.split(command))
-    except ValueError as error:
-        raise InvalidInput(f"command {command!r} can not be split into words: {error}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
 from typing import Literal, TypeAlias
 
 from buildkit.core.csv import parse_fields
@@ -15,6 +14,7 @@ from buildkit.frontend.dockerfile.gotext import equal_fold, lower, parse_bool, p
 from buildkit.frontend.dockerfile.limits import parse_resources, parse_ulimits
 from buildkit.frontend.dockerfile.linter import CheckOptions, parse_check_options
 from buildkit.frontend.frontend import CacheImport
+from buildkit.llb.hosts import parse_ip
 from buildkit.llb.metadata import LinuxResources
 
 ResolveMode: TypeAlias = Literal["default", "pull", "local"]
@@ -173,23 +173,10 @@ def _extra_hosts(text: str) -> tuple[tuple[str, str], ...]:
             name, equals, address = lower(field).partition("=")
             if not equals:
                 raise ValueError(f"invalid key-value pair {field}")
-            hosts.append((name, _address(address)))
-    except ValueError as error:
+            hosts.append((name, parse_ip(address)))
+    except (ValueError, InvalidInput) as error:
         raise InvalidInput(f"failed to parse additional hosts: {error}") from None
     return tuple(hosts)
-
-
-def _address(text: str) -> str:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        raise ValueError(f"failed to parse IP {text}") from None
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            raise ValueError(f"failed to parse IP {text}")
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-    return str(address)
 
 
 def _shm_size(text: str) -> int:
