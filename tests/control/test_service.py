@@ -5,6 +5,7 @@ from tests.kit.daemons import drive, running_daemon
 
 from buildkit.core.errors import BuildkitError, Unsupported
 from buildkit.daemon.config import WorkerConfig
+from buildkit.executor.settings import DeviceSettings
 from buildkit.llb import image, mkfile, scratch
 
 
@@ -41,6 +42,21 @@ async def test_workers_are_filtered_by_id_and_label(tmp_path):
     async with running_daemon(tmp_path, worker=WorkerConfig(snapshotter="native", labels={"pool": "a"})) as peer:
         assert len((await peer.control("ListWorkers", filter=["labels.pool==a"])).record) == 1
         assert len((await peer.control("ListWorkers", filter=["labels.pool==b", "id==x"])).record) == 0
+
+
+@pytest.mark.row("L92", "B12")
+async def test_a_worker_tells_its_devices(tmp_path):
+    spec = "cdiVersion: 0.6.0\nkind: a.b/c\ndevices: [{name: d, annotations: {k: v}, containerEdits: {env: [A=1]}}]"
+    async with running_daemon(tmp_path, devices=DeviceSettings((str(tmp_path),), ("a.b/c",))) as peer:
+        assert not (await peer.control("ListWorkers")).record[0].CDIDevices
+        (tmp_path / "x.yaml").write_text(spec)
+        (device,) = (await peer.control("ListWorkers")).record[0].CDIDevices
+        assert (device.Name, device.AutoAllow, device.OnDemand, device.Annotations) == (
+            "a.b/c=d",
+            True,
+            False,
+            {"k": "v"},
+        )
 
 
 @pytest.mark.row("A24", "A30", "A80", "A81", "A83", "A91", "A180")

@@ -8,6 +8,7 @@ from buildkit.daemon.config import DaemonConfig, GcConfig, PolicyRule, default_p
 from buildkit.daemon.flags import BadUsage, overlay, parse_flags
 from buildkit.daemon.policies import policies_of
 from buildkit.daemon.toml import parse_config, read_config
+from buildkit.executor.settings import DeviceSettings
 from buildkit.oci.hosts import HostConfig, KeyPair
 
 START = DaemonConfig(root=Path("/r"), addresses=("unix:///s",))
@@ -196,7 +197,6 @@ def test_values_of_the_wrong_type_are_named(text):
         ("[worker.oci]\nrootless = true", "worker.oci.rootless"),
         ("[worker.oci]\nselinux = true", "worker.oci.selinux"),
         ("[worker.containerd]\nenabled = true", "worker.containerd.enabled"),
-        ('[cdi]\nspecDirs = ["x"]', "cdi.specDirs"),
         ("[system]\nmaxRegistryConcurrency = 4", "system.maxRegistryConcurrency"),
     ],
 )
@@ -216,6 +216,16 @@ def test_flags_are_laid_over_the_file():
     assert (config.entitlements, config.log_level) == ({"network.host"}, "debug")
     assert (config.worker.max_parallelism, config.worker.labels) == (2, {"a": "b", "c": "d"})
     assert given() == START
+
+
+@pytest.mark.row("B12")
+def test_devices_are_described_where_file_and_flags_say():
+    assert START.devices == DeviceSettings(("/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"))
+    text = '[cdi]\nspecDirs = ["/a"]\nautoAllowed = ["v/c"]'
+    assert read(text).devices == DeviceSettings(("/a",), ("v/c",))
+    assert read("[cdi]\ndisabled = true").devices is None
+    assert given("--cdi-spec-dir=/b", "--cdi-spec-dir=/c").devices.spec_dirs == ("/b", "/c")
+    assert given("--cdi-disabled", "--cdi-spec-dir=/b").devices is None
 
 
 @pytest.mark.row("B4")

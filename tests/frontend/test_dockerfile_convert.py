@@ -237,9 +237,10 @@ def test_an_unknown_target_is_told_the_nearest():
 
 
 @pytest.mark.row("D71")
-def test_devices_are_refused():
-    with pytest.raises(DockerfileError, match="device feature is only supported"):
-        converted("FROM a\nRUN --device=x y\n")
+def test_a_step_may_ask_for_devices():
+    found = converted("FROM a\nRUN --device=x --device=name=v/c=d,required y\n")
+    asked = [one for op in found.ops for one in op.exec.cdiDevices]
+    assert [(one.name, one.optional) for one in asked] == [("x", True), ("v/c=d", False)]
 
 
 @pytest.mark.row("D44", "D194", "D195", "D199", "D201", "D202", "D204", "D205", "D207", "D210")

@@ -5,6 +5,7 @@ from tests.kit.llb_ops import Ops, file, run, source
 
 from buildkit.api import ops as pb
 from buildkit.core.digest import sha256
+from buildkit.core.entitlement import Grants
 from buildkit.core.errors import InvalidInput, PermissionDenied
 from buildkit.core.platform import Platform, host_platform
 from buildkit.ops.load import NOTHING_SPECIAL, Rules, encode_op, load
@@ -116,7 +117,7 @@ async def test_what_needs_an_entitlement_is_refused_without_it(field, value, nam
     ops.add(op)
     with pytest.raises(PermissionDenied, match=f"failed to load LLB: {name} is not allowed"):
         await loaded(ops.definition())
-    await loaded(ops.definition(), Rules(frozenset([name])))
+    await loaded(ops.definition(), Rules(Grants(frozenset([name]))))
 
 
 @pytest.mark.row("L8", "L10", "L11", "L12")

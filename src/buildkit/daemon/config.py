@@ -10,7 +10,7 @@ from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass, field
 from buildkit.daemon.amounts import Space
 from buildkit.executor.hosts import Dns
-from buildkit.executor.settings import NetworkSettings
+from buildkit.executor.settings import DeviceSettings, NetworkSettings
 from buildkit.oci.hosts import HostConfig
 
 
@@ -83,6 +83,8 @@ class DaemonConfig:
     log_level: str = "info"
     log_format: str = "text"
     entitlements: frozenset[str] = frozenset()
+    devices: DeviceSettings | None = DeviceSettings()
+    """None: steps are given no devices."""
     worker: WorkerConfig = WorkerConfig()
     registries: Mapping[str, HostConfig] = field(default_factory=dict[str, HostConfig])
     dns: Dns = field(default_factory=Dns)

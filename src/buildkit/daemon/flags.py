@@ -10,7 +10,7 @@ from buildkit.core.errors import BuildkitError, InvalidInput, Unsupported
 from buildkit.core.values import dataclass, field, replace
 from buildkit.daemon.amounts import Space
 from buildkit.daemon.config import DaemonConfig, GcConfig, TlsFiles, WorkerConfig, group_id
-from buildkit.executor.settings import NetworkSettings
+from buildkit.executor.settings import DeviceSettings, NetworkSettings
 
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
@@ -34,7 +34,7 @@ class Flag:
     """The environment variable that stands in for it."""
 
 
-_CDI, _CONTAINERD = "giving devices to steps (CDI)", "the containerd worker"
+_CONTAINERD = "the containerd worker"
 
 FLAGS = (
     Flag("config", "path of the configuration file"),
@@ -69,8 +69,8 @@ FLAGS = (
     Flag("oci-cni-pool-size", "networks kept ready"),
     Flag("proxy-network", "watch the network of steps", "bool", "the proxy network"),
     Flag("otel-socket-path", "socket for traces of steps", missing="collecting traces"),
-    Flag("cdi-disabled", "give no devices to steps (so it is)", "bool"),
-    Flag("cdi-spec-dir", "folder of devices", "list", _CDI),
+    Flag("cdi-disabled", "give no devices to steps", "bool"),
+    Flag("cdi-spec-dir", "folder of devices (CDI)", "list"),
     Flag("save-cache-debug", "remember what cache keys are made of", "bool", "remembering cache keys"),
     Flag("debugaddr", "address for debugging", variable="BUILDKITD_DEBUGADDR"),
     Flag("containerd-worker", "true, false or auto", missing=_CONTAINERD, harmless=("false", "auto")),
@@ -166,8 +166,16 @@ def overlay(given: Given, config: DaemonConfig) -> DaemonConfig:
         log_level="trace" if given.on("trace") else "debug" if given.on("debug") else level,
         log_format=given.last("log-format") or config.log_format,
         entitlements=frozenset(map(parse_entitlement, entitlements)) if entitlements else config.entitlements,
+        devices=_devices(given, config.devices),
         worker=_worker(given, config.worker),
     )
+
+
+def _devices(given: Given, devices: DeviceSettings | None) -> DeviceSettings | None:
+    if given.last("cdi-disabled") is not None:
+        devices = None if given.on("cdi-disabled") else devices or DeviceSettings()
+    directories = given.all("cdi-spec-dir")
+    return replace(devices, spec_dirs=directories) if devices and directories else devices
 
 
 def _worker(given: Given, worker: WorkerConfig) -> WorkerConfig:

@@ -35,7 +35,7 @@ from buildkit.daemon.notify import notify
 from buildkit.daemon.policies import policies_of
 from buildkit.engine.engine import Engine, EngineConfig, open_engine
 from buildkit.executor.network import label_of, resolve_mode
-from buildkit.executor.settings import RUNTIMES, Settings
+from buildkit.executor.settings import RUNTIMES, DeviceSettings, Settings
 from buildkit.frontend.gateway.convert import WorkerFacts
 from buildkit.rpc.server import Method, Server
 from buildkit.solve.history import History, Limits
@@ -77,7 +77,8 @@ def engine_config(config: DaemonConfig) -> EngineConfig:
         registries=config.registries,
         max_parallelism=worker.max_parallelism,
         platforms=tuple(parse_platform(text) for text in worker.platforms),
-        entitlements=config.entitlements,
+        devices=config.devices or DeviceSettings(()),
+        entitlements=config.entitlements | ({"device"} if config.devices else frozenset()),
         labels=worker.labels,
         executor=Settings(
             network=worker.network,
@@ -104,7 +105,7 @@ def worker_facts(engine: Engine, network: str, policies: tuple[PrunePolicy, ...]
     }
     platforms = worker.platforms.all()
     gc = tuple(policy_to_pb(policy) for policy in policies)
-    return WorkerFacts(worker.id, labels, platforms, gc, buildkit_version())
+    return WorkerFacts(worker.id, labels, platforms, gc, buildkit_version(), worker.devices)
 
 
 @dataclass(frozen=True, slots=True)

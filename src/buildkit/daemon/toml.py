@@ -12,7 +12,7 @@ from buildkit.daemon.amounts import parse_duration, parse_space
 from buildkit.daemon.config import DaemonConfig, GcConfig, HistoryConfig, PolicyRule, TlsFiles, WorkerConfig
 from buildkit.daemon.table import Table
 from buildkit.executor.hosts import Dns
-from buildkit.executor.settings import NetworkSettings
+from buildkit.executor.settings import DEVICE_DIRECTORIES, DeviceSettings, NetworkSettings
 from buildkit.oci.hosts import HostConfig, KeyPair
 
 FRONTENDS = ("dockerfile.v0", "gateway.v0")
@@ -57,7 +57,6 @@ def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
     table.refuse("proxyNetwork", "the proxy network")
     table.refuse("provenanceEnvDir", "adding an environment to provenance")
     table.table("otel").refuse("socketPath", "collecting traces")
-    _refuse_devices(table.table("cdi"))
     _refuse_containerd(table.table("worker").table("containerd"))
     _refuse_cache(table)
     system = table.table("system")
@@ -79,6 +78,7 @@ def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
         log_level=_level(table, logging, start.log_level),
         log_format=logging.text("format") or start.log_format,
         entitlements=frozenset(parse_entitlement(text) for text in table.texts("insecure-entitlements") or ()),
+        devices=_devices(table.table("cdi")),
         worker=_worker(table.table("worker").table("oci")),
         registries={host: _registry(inner) for host, inner in table.table("registry").entries()},
         dns=_dns(table.table("dns")),
@@ -186,10 +186,9 @@ def _disabled(table: Table) -> frozenset[str]:
     return frozenset(name for name, inner in tables.items() if inner.flag("enabled") is False)
 
 
-def _refuse_devices(table: Table) -> None:
-    table.flag("disabled")
-    table.refuse("specDirs", "giving devices to steps (CDI)")
-    table.refuse("autoAllowed", "giving devices to steps (CDI)")
+def _devices(table: Table) -> DeviceSettings | None:
+    settings = DeviceSettings(table.texts("specDirs") or DEVICE_DIRECTORIES, table.texts("autoAllowed") or ())
+    return None if table.flag("disabled") else settings
 
 
 def _refuse_containerd(table: Table) -> None:

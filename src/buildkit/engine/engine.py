@@ -17,7 +17,7 @@ from buildkit.engine.results import RefResults
 from buildkit.engine.sources import open_sources
 from buildkit.executor.later import LaterExecutor
 from buildkit.executor.network import resolve_mode
-from buildkit.executor.settings import Settings
+from buildkit.executor.settings import DeviceSettings, Settings
 from buildkit.frontend.frontend import Frontend
 from buildkit.frontend.remembered import Remembered
 from buildkit.oci.hosts import HostConfig
@@ -55,6 +55,8 @@ class EngineConfig:
     """Where steps can run, the default first; () is what this machine can do."""
     executor: Settings = field(default_factory=Settings)
     """How steps are run: their network, name service, control groups, runtime."""
+    devices: DeviceSettings = DeviceSettings()
+    """Where the devices are described that steps may be given."""
     entitlements: frozenset[str] = frozenset()
     """What builds may be granted."""
     last: bool = False
@@ -125,6 +127,7 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
         leases=Leases(store),
         platforms=Platforms(config.platforms),
         labels=config.labels,
+        devices=config.devices,
         parallelism=asyncio.Semaphore(parallelism),
     )
     solver: Solver[Ref | None] = Solver(DatabaseKeys(db), RefResults(store))

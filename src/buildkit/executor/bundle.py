@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.values import dataclass
@@ -19,6 +19,9 @@ from buildkit.fs import syscalls
 from buildkit.fs.mount import Mount, mount_all, unmount
 from buildkit.fs.places import make_directories
 from buildkit.fs.tree import open_in_root, resolve_parts
+
+if TYPE_CHECKING:
+    from buildkit.executor.cdi import DeviceMount
 
 _SECRETS = Mount("tmpfs", "tmpfs", "", ("nosuid", "nodev", "mode=711"))
 _LONG_OPTIONS = 3500
@@ -41,6 +44,7 @@ class Bundle:
         self.container = container
         self.root = str(directory / "rootfs")
         self.mounts: list[dict[str, Any]] = []
+        self.device_mounts: list[dict[str, Any]] = []
         self._held: list[_Held | None] = []
         self._mounted: list[str] = []
         self._places: list[str] = []
@@ -50,11 +54,18 @@ class Bundle:
         """Where the runtime writes its own messages."""
         return self.directory / "log.json"
 
+    @property
+    def _of_devices(self) -> Sequence[DeviceMount]:
+        devices = self.container.process.devices
+        return () if devices is None else devices.mounts
+
     def open(self) -> None:
         """Hold the sources that are paths: they may lie on mounts that the enclosure does not have."""
         try:
             for source in (self.container.root, *(attachment.source for attachment in self.container.mounts)):
                 self._held.append(_hold(source))
+            for mount in self._of_devices:
+                self._held.append(_hold(mount.host_path) if mount.type in ("", "bind") else None)
         except BaseException:
             self._close_sources()
             raise
@@ -66,11 +77,14 @@ class Bundle:
         self._attach(self.container.root, self._held[0], self.root)
         for number, attachment in enumerate(self.container.mounts):
             self.mounts.append(self._attachment(number, attachment, self._held[number + 1]))
+        for number, mount in enumerate(self._of_devices, len(self.container.mounts)):
+            self.device_mounts.append(self._device_mount(number, mount, self._held[number + 1]))
         self._close_sources()
 
     def note_stubs(self) -> None:
         """Make the parents of mount points, and note those that are missing, for `close` to remove if still empty."""
         destinations = [attachment.destination for attachment in self.container.mounts]
+        destinations += [mount.container_path for mount in self._of_devices]
         recursive = self.container.process.remove_stubs_recursive
         self._places = missing_places(self.root, destinations, recursive=recursive)
         make_parents(self.root, destinations)
@@ -130,15 +144,27 @@ class Bundle:
         if isinstance(source, Secret):
             place = self._write_secret(number, source)
             return _mount(attachment.destination, "bind", place, ["rbind", access, *attachment.options])
+        place = self._place(number, source, held)
+        if os.path.normpath("/" + attachment.selector) != "/":
+            place = self._select(place, attachment.selector, number)
+        return _mount(attachment.destination, "bind", place, ["rbind", access, *attachment.options])
+
+    def _device_mount(self, number: int, mount: DeviceMount, held: _Held | None) -> dict[str, Any]:
+        if held is None:
+            return _mount(mount.container_path, mount.type, mount.host_path, mount.options)
+        bound = () if {"bind", "rbind"} & set(mount.options) else ("rbind",)
+        place = self._place(number, mount.host_path, held)
+        return _mount(mount.container_path, "bind", place, [*bound, *mount.options])
+
+    def _place(self, number: int, source: Source, held: _Held | None) -> str:
+        """Mount a source in the bundle."""
         place = str(self.directory / f"mount{number}")
         if held is None or held.is_directory:
             os.mkdir(place)
         else:
             os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         self._attach(source, held, place)
-        if os.path.normpath("/" + attachment.selector) != "/":
-            place = self._select(place, attachment.selector, number)
-        return _mount(attachment.destination, "bind", place, ["rbind", access, *attachment.options])
+        return place
 
     def _write_secret(self, number: int, secret: Secret) -> str:
         """Into a tmpfs of this bundle alone."""

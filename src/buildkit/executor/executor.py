@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from buildkit.core.values import dataclass, field
 from buildkit.fs.mount import Mount
+
+if TYPE_CHECKING:
+    from buildkit.executor.cdi import Edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Process:
     """The exit codes that are no failure; () means 0 alone."""
     tty: bool = False
     remove_stubs_recursive: bool = False
+    devices: Edits | None = None
+    """What the devices that it was given change; see `buildkit.executor.devices.Devices.edits_of`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ class RuncExecutor:
             annotations=filter.annotations,
             readonly_root=container.readonly_root,
         )
-        config = make_spec(process, identity, bundle.mounts, place)
+        config = make_spec(process, identity, bundle.mounts, place, bundle.device_mounts)
         text = json.dumps(config, ensure_ascii=False, separators=(",", ":"))
         (bundle.directory / "config.json").write_bytes(text.encode(errors="surrogateescape"))
         command = runtime.command(self._state, bundle.log, "run", "--bundle", str(bundle.directory), id)

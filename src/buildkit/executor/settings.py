@@ -11,6 +11,9 @@ RUNTIMES = ("crun", "buildkit-runc", "runc")
 PLUGIN_DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Where distributions put CNI plugins."""
 
+DEVICE_DIRECTORIES = ("/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi")
+"""Where CDI specifications are looked for; a later one wins."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
@@ -28,6 +31,14 @@ class NetworkSettings:
     """The device of ``bridge``."""
     subnet: str = "10.10.0.0/16"
     """The addresses of ``bridge``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """Where devices are described (CDI), and which of them every build may have: names or kinds (``vendor/class``)."""
+
+    spec_dirs: tuple[str, ...] = DEVICE_DIRECTORIES
+    auto_allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

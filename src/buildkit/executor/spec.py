@@ -76,8 +76,17 @@ class Place:
     """Whether this process lives in a user namespace, where device nodes cannot be made."""
 
 
-def make_spec(process: Process, identity: Identity, mounts: Sequence[dict[str, Any]], place: Place) -> dict[str, Any]:
-    """The whole ``config.json``; ``mounts`` are runtime mounts to add after the usual ones, in order."""
+def make_spec(
+    process: Process,
+    identity: Identity,
+    mounts: Sequence[dict[str, Any]],
+    place: Place,
+    device_mounts: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """The whole ``config.json``; ``mounts`` are runtime mounts to add after the usual ones, in order.
+
+    ``device_mounts`` are those of the process's devices: they stand among the usual ones.
+    """
     insecure = process.insecure
     linux: dict[str, Any] = {
         "resources": {"devices": _device_rules(insecure), **_limits(process.resources)},
@@ -97,9 +106,14 @@ def make_spec(process: Process, identity: Identity, mounts: Sequence[dict[str, A
         "process": _process(process, identity),
         "root": {"path": place.root, "readonly": place.readonly_root},
         "hostname": process.hostname or DEFAULT_HOSTNAME,
-        "mounts": _last_of_each([*_base_mounts(place, insecure), *mounts]),
+        "mounts": _base_mounts(place, insecure),
         "linux": linux,
     }
+    if process.devices is not None:
+        from buildkit.executor.device_edits import apply_edits
+
+        apply_edits(config, process.devices, device_mounts)
+    config["mounts"] = _last_of_each([*config["mounts"], *mounts])
     if place.annotations and not insecure:
         config["annotations"] = place.annotations
     return config

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
-from buildkit.core.errors import Unsupported
 from buildkit.fs.contenthash import Selector
 from buildkit.ops import gojson
 from buildkit.ops.contents import content_digest
@@ -30,8 +29,6 @@ class ExecOp:
         self._forget = forgotten if description.metadata.ignore_cache else None
         self._count = len(description.op.inputs)
         self._worker = worker
-        if self._op.cdiDevices:
-            raise Unsupported("CDI devices are not supported yet")
 
     async def cache_maps(self, step: Step) -> AsyncIterator[CacheMap[Result]]:
         """One: the op, less what does not matter, and the parts of the inputs that it sees."""

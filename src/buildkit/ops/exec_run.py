@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
@@ -18,6 +19,9 @@ from buildkit.solver.graph import Step
 from buildkit.store.draft import Draft
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from buildkit.executor.cdi import Edits
 
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _EMULATOR = "/dev/.buildkit_qemu_emulator"
@@ -89,8 +93,22 @@ class ExecRun:
             meta.cgroupParent,
             tuple(meta.validExitCodes),
             remove_stubs_recursive=meta.removeMountStubsRecursive,
+            devices=self._devices(),
         )
         return Container(prepared.root, process, tuple(attachments), prepared.readonly_root)
+
+    def _devices(self) -> Edits | None:
+        """What the step's devices change, by what the machine says of them now."""
+        if not self._op.cdiDevices:
+            return None
+        from buildkit.executor.devices import load_devices
+
+        devices = load_devices(self._worker.devices)
+        try:
+            names = devices.resolve((device.name, device.optional) for device in self._op.cdiDevices)
+        except BuildkitError as error:
+            raise error.prefixed("CDI device injection failed: ") from None
+        return devices.edits_of(names) if names else None
 
     def _foreign_hint(self) -> str:
         """What may be wrong with a step whose platform neither this machine nor an emulator runs; else nothing."""

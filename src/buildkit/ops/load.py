@@ -9,10 +9,12 @@ from typing import Any, Protocol
 from buildkit.api import ops as pb
 from buildkit.core import wire
 from buildkit.core.digest import Digest, sha256
+from buildkit.core.entitlement import Grants
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.progress import ProgressGroup
 from buildkit.core.values import dataclass
+from buildkit.executor.settings import DeviceSettings
 from buildkit.ops.caps import check_caps
 from buildkit.ops.names import CUSTOM_NAME, op_name
 from buildkit.ops.validate import check_entitlements, check_op
@@ -50,8 +52,10 @@ class Maker(Protocol):
 class Rules:
     """What a definition may ask for."""
 
-    entitlements: frozenset[str] = frozenset()
+    entitlements: Grants = Grants()
     policy: Policy | None = None
+    devices: DeviceSettings = DeviceSettings()
+    """Where the devices are described that steps may be given."""
 
 
 NOTHING_SPECIAL = Rules()
@@ -195,6 +199,10 @@ def _vertex(
     check_op(op)
     check_caps(metadata.caps)
     check_entitlements(op, rules.entitlements)
+    if op.WhichOneof("op") == "exec" and op.exec.cdiDevices:
+        from buildkit.ops.devices import settle_devices
+
+        settle_devices(op.exec, rules.entitlements, rules.devices)
     inputs = tuple(Edge(vertices[one.digest], one.index) for one in op.inputs)
     name = metadata.description.get(CUSTOM_NAME) or op_name(op, [edge.vertex.name for edge in inputs])
     description = Description(op, metadata, name, _platform(op))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from buildkit.api import ops as pb
+from buildkit.core.entitlement import Grants
 from buildkit.core.errors import InvalidInput, PermissionDenied
 
 ROOT = "/"
@@ -11,7 +12,6 @@ NOTHING = -1
 
 NETWORK_HOST = "network.host"
 SECURITY_INSECURE = "security.insecure"
-DEVICE = "device"
 
 
 def check_op(op: pb.Op) -> None:
@@ -48,7 +48,7 @@ def _check_passthrough(op: pb.Op) -> None:
             raise InvalidInput(f"invalid passthrough output input index {number}")
 
 
-def check_entitlements(op: pb.Op, granted: frozenset[str]) -> None:
+def check_entitlements(op: pb.Op, granted: Grants) -> None:
     """Raises `PermissionDenied` when the op wants what it was not granted."""
     if op.WhichOneof("op") != "exec":
         return

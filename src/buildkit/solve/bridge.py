@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from buildkit.core.entitlement import Grants
 from buildkit.core.errors import FailedPrecondition, InvalidInput, SourceDetail, Unsupported
 from buildkit.core.progress import Stream, WarningUpdate
 from buildkit.core.result import Result
@@ -39,7 +40,7 @@ class BuildBridge:
     lease: Lease
     progress: Stream
     session: str
-    entitlements: frozenset[str]
+    entitlements: Grants
     frontends: Mapping[str, Frontend]
     images: Images
     policies: tuple[Policy, ...] = ()
@@ -101,7 +102,7 @@ class BuildBridge:
             raise Unsupported("importing a build cache is not supported yet")
         edge = None
         if definition.ops:
-            rules = Rules(self.entitlements, self.resolver().judge)
+            rules = Rules(self.entitlements, self.resolver().judge, self.worker.devices)
             edge = await load(definition.to_message(), OpMaker(self.worker, rules), rules)
         ref = LazyRef(definition, edge)
         if evaluate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from buildkit.core.entitlement import Grants
 from buildkit.core.values import dataclass, field
 from buildkit.llb.definition import Definition
 from buildkit.source.pull import Pull
@@ -38,7 +39,7 @@ class SolveRequest:
     frontend_attrs: Mapping[str, str] = field(default_factory=dict[str, str])
     frontend_inputs: Mapping[str, Definition] = field(default_factory=dict[str, Definition])
     exporters: tuple[ExporterRequest, ...] = ()
-    entitlements: frozenset[str] = frozenset()
+    entitlements: Grants = Grants()
     internal: bool = False
     policies: tuple[Policy, ...] = ()
     """What sources may be, and what to take in their place."""

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from buildkit.core.values import dataclass, field
+from buildkit.executor.settings import DeviceSettings
 from buildkit.session.registry import Sessions
 from buildkit.source.source import Sources
 from buildkit.store.store import Store
@@ -31,6 +32,8 @@ class Worker:
     platforms: Platforms = field(default_factory=Platforms)
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     parallelism: asyncio.Semaphore | None = None
+    devices: DeviceSettings = DeviceSettings()
+    """Where the devices are described that steps may be given."""
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """One of the places for steps at work; waits for it where they are limited."""

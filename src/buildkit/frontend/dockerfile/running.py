@@ -56,9 +56,10 @@ def convert_run(
     if settings.supports(caps.EXEC_META_ULIMIT):
         for name, soft, hard in settings.ulimits:
             state = state.ulimit(name, soft, hard)
-    devices = settings.devices if settings.supports(caps.EXEC_META_CDI) else ()
-    if command.devices and settings.supports(caps.EXEC_META_CDI):
-        raise DockerfileError("device feature is only supported in Dockerfile frontend 1.14.0-labs or later")
+    devices: tuple[llb.Device, ...] = ()
+    if settings.supports(caps.EXEC_META_CDI):
+        devices = tuple(llb.Device(one.name, optional=not one.required) for one in command.devices)
+        devices = (*settings.devices, *devices)
     for host, address in settings.extra_hosts:
         state = state.extra_host(host, address)
     if settings.shm_size > 0 and settings.supports(caps.EXEC_MOUNT_TMPFS_SIZE):

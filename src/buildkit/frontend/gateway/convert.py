@@ -8,6 +8,7 @@ from buildkit.core.errors import InvalidInput, Range
 from buildkit.core.platform import Platform
 from buildkit.core.result import Attestation, Subject
 from buildkit.core.values import dataclass, field
+from buildkit.executor.settings import DeviceSettings
 from buildkit.frontend.frontend import FileStat, Ref, Warning
 from buildkit.llb.definition import Definition, SourceFile
 from buildkit.source.source import Inquiry, Known
@@ -26,6 +27,10 @@ class WorkerFacts:
     platforms: tuple[Platform, ...]
     gc_policies: tuple[worker_pb2.GCPolicy, ...] = ()
     version: worker_pb2.BuildkitVersion = field(default_factory=worker_pb2.BuildkitVersion)
+    devices: DeviceSettings = DeviceSettings(
+        (),
+    )
+    """Where its devices are described; they are looked for whenever someone asks."""
 
     def to_pb(self) -> worker_pb2.WorkerRecord:
         """The wire form."""
@@ -35,7 +40,16 @@ class WorkerFacts:
             platforms=[platform_to_pb(platform) for platform in self.platforms],
             GCPolicy=self.gc_policies,
             BuildkitVersion=self.version,
+            CDIDevices=self._devices(),
         )
+
+    def _devices(self) -> list[worker_pb2.CDIDevice]:
+        from buildkit.executor.devices import load_devices
+
+        return [
+            worker_pb2.CDIDevice(Name=one.name, AutoAllow=one.auto_allowed, Annotations=one.annotations)
+            for one in load_devices(self.devices).found.values()
+        ]
 
 
 def platform_to_pb(platform: Platform) -> ops_pb2.Platform:
