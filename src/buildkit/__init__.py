@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from buildkit.client.library import Client as Client
     from buildkit.client.library import build as build
     from buildkit.core.errors import BuildkitError as BuildkitError
+    from buildkit.core.explanation import Change as Change
+    from buildkit.core.explanation import Explanation as Explanation
     from buildkit.core.version import VERSION as VERSION
 
 _MODULES = {
@@ -18,7 +20,9 @@ _MODULES = {
     "BuildOptions": "client.builds",
     "BuildResult": "client.builds",
     "BuildkitError": "core.errors",
+    "Change": "core.explanation",
     "Client": "client.library",
+    "Explanation": "core.explanation",
     "VERSION": "core.version",
     "build": "client.library",
 }

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from buildkit.core.errors import BuildkitError, InvalidInput, NotFound, SourceDetail
+from buildkit.core.errors import BuildkitError, SourceDetail
 
 _LONG = 500
 
 
 def print_failure(error: BaseException, out: TextIO, *, debug: bool = False) -> None:
     """Excerpts of the sources that the error points to, then ``error: …``; the traceback too with ``debug``."""
-    details = error.details if isinstance(error, BuildkitError) else ()
-    for detail in details:
-        if isinstance(detail, SourceDetail):
-            from buildkit.core.excerpt import excerpt
+    if isinstance(error, BuildkitError) and any(isinstance(detail, SourceDetail) for detail in error.details):
+        from buildkit.core.excerpt import excerpts
 
-            about = error.message if isinstance(error, InvalidInput | NotFound) else ""
-            out.write(excerpt(detail, about))
+        out.writelines(excerpts(error))
     if debug:
         import traceback
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
 from buildkit.client.options import CacheOptions, OutputOptions, SecretOptions, SolveOptions, SSHOptions
 from buildkit.core.errors import InvalidInput
@@ -13,6 +13,9 @@ from buildkit.core.values import dataclass
 from buildkit.llb.constraints import refuse_unknown
 from buildkit.llb.definition import Definition
 from buildkit.llb.state import State
+
+if TYPE_CHECKING:
+    from buildkit.core.explanation import Explanation
 
 Path: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = State | Definition | Path
@@ -40,6 +43,8 @@ class BuildOptions(TypedDict, total=False):
     """Entitlements."""
     exports: Iterable[CacheOptions]
     imports: Iterable[CacheOptions]
+    explain: bool
+    """Find out why steps ran, for `BuildResult.explain`; unless given that is done in this process, not by daemons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,16 @@ class BuildResult:
     """What the outputs have to say, for example ``containerimage.digest``."""
     metadata: Mapping[str, bytes]
     """What the frontend had to say when it was asked for something else than an image."""
+    explanations: tuple[Explanation, ...] | None = None
+
+    def explain(self) -> tuple[Explanation, ...]:
+        """Why each step that ran did, as ``buildctl build --explain`` tells it; nothing when all were cached.
+
+        Raises `InvalidInput` when the build was not asked to find out (`BuildOptions`, ``explain``).
+        """
+        if self.explanations is None:
+            raise InvalidInput("nobody asked why the steps of this build ran: build with explain=True")
+        return self.explanations
 
     @property
     def digest(self) -> str:

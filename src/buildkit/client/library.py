@@ -10,15 +10,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack
 
 from buildkit.client.builds import BuildOptions, BuildResult, Path, Source, solve_options
 from buildkit.client.options import Client as Engine
-from buildkit.client.options import PruneOptions, UsageRecord
+from buildkit.client.options import PruneOptions, SolveOptions, SolveResponse, UsageRecord
 from buildkit.client.places import default_root
 from buildkit.client.tls import TLSFiles
-from buildkit.core.errors import InvalidInput
+from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.progress import Update
+from buildkit.core.values import replace
+
+if TYPE_CHECKING:
+    from buildkit.core.explanation import Explanation
 
 Progress: TypeAlias = Callable[[Sequence[Update]], None]
 """Told of everything that happens, in batches."""
@@ -51,6 +55,7 @@ class AsyncClient:
     """
 
     def __init__(self, address: str = "", *, root: Path = "", tls: TLSFiles = _NO_TLS) -> None:
+        self._in_process = not address
         self._scope = _open(address, root, tls)
         self._engine: Engine | None = None
 
@@ -74,14 +79,30 @@ class AsyncClient:
     async def build(
         self, source: Source, *, progress: Progress | None = None, **options: Unpack[BuildOptions]
     ) -> BuildResult:
-        """Build; raises the `buildkit.core.errors.BuildkitError` that made it fail. Cancelled, the build is too."""
+        """Build; raises the `buildkit.core.errors.BuildkitError` that made it fail, with notes that show the lines of
+        the program or of the Dockerfile that it is about. Cancelled, the build is too.
+        """
         wanted = solve_options(source, **options)
-        async with self.engine.build(wanted) as build:
+        explanations: list[Explanation] | None = [] if options.get("explain", self._in_process) else None
+        if explanations is not None:
+            wanted = replace(wanted, explained=explanations.extend)
+        try:
+            response = await self._follow(wanted, progress)
+        except BuildkitError as error:
+            from buildkit.core.excerpt import excerpts
+
+            for text in excerpts(error):
+                error.add_note(text)
+            raise
+        why = None if explanations is None else tuple(explanations)
+        return BuildResult(wanted.ref, response.exporter, response.metadata, why)
+
+    async def _follow(self, options: SolveOptions, progress: Progress | None) -> SolveResponse:
+        async with self.engine.build(options) as build:
             async for batch in build.progress():
                 if progress is not None:
                     progress(batch)
-            response = await build.result()
-        return BuildResult(wanted.ref, response.exporter, response.metadata)
+            return await build.result()
 
     async def usage(self, filters: Sequence[str] = ()) -> list[UsageRecord]:
         """What takes space, smallest first."""

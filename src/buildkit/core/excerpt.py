@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from buildkit.core.errors import SourceDetail
+from buildkit.core.errors import BuildkitError, InvalidInput, NotFound, SourceDetail
 
 _RULE = "-" * 20
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"|\'([^\']+)\'')
@@ -24,6 +24,12 @@ def _readable(character: str) -> str:
     if character.isprintable() or character in "\n\t\r":
         return character
     return f"\\x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else ascii(character)[1:-1]
+
+
+def excerpts(error: BuildkitError) -> list[str]:
+    """An excerpt of each source that the error points to, outermost last."""
+    about = error.message if isinstance(error, InvalidInput | NotFound) else ""
+    return [excerpt(detail, about) for detail in error.details if isinstance(detail, SourceDetail)]
 
 
 def excerpt(source: SourceDetail, message: str = "") -> str:
