@@ -28,7 +28,7 @@ def rows_of_specification(text: str) -> set[str]:
 
 def rows_of_tests(folder: Path) -> set[str]:
     found: set[str] = set()
-    for path in folder.rglob("test_*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "row":
                 found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}

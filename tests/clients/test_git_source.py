@@ -201,7 +201,7 @@ async def test_history_is_not_fetched_and_the_repository_is_shared(world, origin
     origin.commit(a="new")
     assert await world.get(f"{server}/app.git") == {"a": "new"}
     usage = [one for one in await world.store.usage() if one.description.startswith("shared git repo")]
-    assert [one.record_type for one in usage] == ["source.git.checkout"]
+    assert [one.record_type for one in usage] == ["regular"]
     repository = next(world.root.rglob("packed-refs"), None) or next(world.root.rglob("shallow"))
     said = subprocess.run(
         ["git", "--git-dir", repository.parent, "rev-list", "--all", "--count"], capture_output=True, check=True

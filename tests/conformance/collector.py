@@ -35,7 +35,7 @@ def blobs(store) -> list[str]:
 class CollectorConformance:
     # usage
 
-    @pytest.mark.row("S65", "S66", "S69")
+    @pytest.mark.row("S69")
     async def test_usage_tells_what_a_record_is(self, store):
         async with store.lease() as lease:
             base = await commit(store, lease, a="1" * 5000)
@@ -54,6 +54,19 @@ class CollectorConformance:
             "local source for context",
         ]
         assert await described(store, "mutable") == []
+
+    @pytest.mark.row("S66")
+    async def test_merges_and_differences_are_described_by_what_they_are_made_of(self, store):
+        async with store.lease() as lease:
+            a, b = [await commit(store, lease, **{name: "1"}) for name in "ab"]
+            store.merge([a, b], lease)
+            store.diff(a, b, lease)
+            store.diff(a, None, lease)
+        assert (await described(store))[2:] == [
+            f"merge {a.id};{b.id}",
+            f'diff "{a.id}" -> "{b.id}"',
+            f'diff "{a.id}" -> ""',
+        ]
 
     @pytest.mark.row("S68")
     async def test_what_a_lease_holds_is_in_use_with_all_it_is_made_from(self, store):
@@ -116,7 +129,27 @@ class CollectorConformance:
         assert await prune(store, PrunePolicy(filters=("description==b", "description==c"))) == ["b"]
         assert await described(store) == ["a"]
 
-    @pytest.mark.row("S82", "S84")
+    @pytest.mark.row("S83")
+    async def test_without_a_limit_prune_looks_at_everything_anew_after_ten_records(self, store):
+        async with store.lease() as lease:
+            base = await commit(store, lease, base="1")
+            await commit(store, lease, base, top="1")
+            for number in range(11):
+                await commit(store, lease, **{f"n{number}": "1"})
+        first, rest = ["top", *(f"n{number}" for number in range(9))], ["base", "n9", "n10"]
+        assert await prune(store) == first + rest  # the base is free only once it is looked for again
+
+    @pytest.mark.row("S84")
+    async def test_a_limit_is_on_everything_whatever_the_filter_lets_go(self, store):
+        async with store.lease() as lease:
+            await commit(store, lease, big="x" * 1_000_000)
+            for name in "ab":
+                await commit(store, lease, **{name: "x" * 10_000})
+        filters = ("description==a", "description==b")
+        assert await prune(store, PrunePolicy(filters=filters, max_used_space=1_200_000)) == []
+        assert sorted(await prune(store, PrunePolicy(filters=filters, max_used_space=500_000))) == ["a", "b"]
+
+    @pytest.mark.row("S82")
     async def test_with_a_limit_prune_takes_the_least_worth_and_stops_below_it(self, store):
         async with store.lease() as lease:
             for name in "abcd":

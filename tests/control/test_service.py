@@ -1,4 +1,6 @@
 import asyncio
+import sqlite3
+import time
 
 import pytest
 from tests.kit.daemons import drive, running_daemon
@@ -75,6 +77,31 @@ async def test_usage_is_told_and_pruned(peer):
     assert record.Description == "mkfile /hello" and record.Size > 0 and not record.InUse
     assert [gone.ID for gone in await peer.listing("Prune", all=True)] == [record.ID]
     assert (await peer.control("DiskUsage")).record == []
+
+
+@pytest.mark.row("S44")
+async def test_a_build_uses_a_record_once_and_looking_does_not(peer):
+    for count in (1, 2, 3):
+        began = time.time_ns()
+        await drive(peer, hello().file(mkfile("/more", b"1")))
+        for _ in range(2):
+            top = max((await peer.control("DiskUsage")).record, key=lambda record: len(record.Parents))
+            assert (top.Description, top.UsageCount) == ("mkfile /more", count)
+            assert top.LastUsedAt.ToNanoseconds() >= began
+
+
+@pytest.mark.row("S62")
+async def test_keys_of_what_was_pruned_are_forgotten(peer):
+    def keys():
+        with sqlite3.connect(f"file:{peer.config.root}/buildkit.db?mode=ro", uri=True) as db:
+            return [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("key_record", "key_link")]
+
+    await drive(peer, hello().file(mkfile("/more", b"1")))
+    assert keys() == [2, 1]
+    await peer.listing("Prune", filter=['description=="mkfile /more"'])
+    assert keys() == [1, 0]
+    await peer.listing("Prune", all=True)
+    assert keys() == [0, 0]
 
 
 @pytest.mark.row("A26")

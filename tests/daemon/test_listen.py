@@ -135,7 +135,7 @@ def test_the_service_manager_is_told(tmp_path):
     assert not notify("READY=1", {})
 
 
-@pytest.mark.row("B66")
+@pytest.mark.row("B66", "S64")
 def test_a_state_folder_has_one_daemon(tmp_path):
     with daemon_lock(tmp_path):
         with pytest.raises(FailedPrecondition, match=r"could not lock .*buildkitd.lock, another instance running\?"):

@@ -97,7 +97,7 @@ class EmbeddedClient:
             max_used_space=options.max_used_space,
             min_free_space=options.min_free_space,
         )
-        async for usage in self.engine.store.prune(policy):
+        async for usage in self.engine.prune(policy):
             yield _record_of(usage)
 
 

@@ -1,9 +1,12 @@
-"""Garbage collection by the daemon itself: soon after a build, at most once a minute."""
+"""Garbage collection by the daemon itself: soon after a build, at most once a minute.
+
+The keys of what went are forgotten less often: nothing but their own space depends on it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from logging import getLogger
 
 from buildkit.core.errors import BuildkitError
@@ -17,19 +20,22 @@ DELAY = 1.0
 """Seconds from the end of a build to the collection."""
 INTERVAL = 60.0
 """Seconds between two collections."""
+KEYS_INTERVAL = 300.0
+"""Seconds between two times that keys are forgotten."""
 
 
 class Collection:
     """Prunes by the daemon's policies when told that something may have to go."""
 
     def __init__(
-        self, store: Store, policies: Sequence[PrunePolicy], *, delay: float = DELAY, interval: float = INTERVAL
+        self, store: Store, policies: Sequence[PrunePolicy], forget_keys: Callable[[], Awaitable[None]]
     ) -> None:
         self._store = store
         self._policies = tuple(policies)
-        self._delay = delay
-        self._interval = interval
+        self._forget_keys = forget_keys
         self._last: float | None = None
+        self._keys_forgotten: float | None = None
+        self._keys_lost = False
         self._timer: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[int] | None = None
@@ -39,12 +45,12 @@ class Collection:
         loop = asyncio.get_running_loop()
         if self._rest is not None:
             self._rest.cancel()
-        self._rest = loop.call_later(self._delay, give_back)
+        self._rest = loop.call_later(DELAY, give_back)
         if not self._policies or self._timer is not None:
             return
-        at = loop.time() + self._delay
+        at = loop.time() + DELAY
         if self._last is not None:
-            at = max(at, self._last + self._interval)
+            at = max(at, self._last + INTERVAL)
         self._timer = loop.call_at(at, self._start)
 
     def _start(self) -> None:
@@ -62,6 +68,12 @@ class Collection:
             log.error("gc error: %s", error)
         if freed:
             log.debug("gc cleaned up %d bytes", freed)
+            self._keys_lost = True
+        now = asyncio.get_running_loop().time()
+        rested = self._keys_forgotten is None or now >= self._keys_forgotten + KEYS_INTERVAL
+        if self._keys_lost and rested:
+            self._keys_lost, self._keys_forgotten = False, now
+            await self._forget_keys()
         return freed
 
     async def close(self) -> None:

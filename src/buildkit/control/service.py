@@ -90,7 +90,7 @@ class Control:
 
     async def prune(self, request: pb.PruneRequest) -> AsyncIterator[pb.UsageRecord]:
         """Free space; each record once it is gone."""
-        async for usage in self._engine.store.prune(policy_of(request)):
+        async for usage in self._engine.prune(policy_of(request)):
             yield usage_to_pb(usage)
 
     async def solve(self, message: pb.SolveRequest) -> pb.SolveResponse:

@@ -145,7 +145,7 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
 
     async with open_engine(engine_config(config), waiting=waiting) as engine:
         builds = Builds()
-        collection = Collection(engine.store, policies)
+        collection = Collection(engine.store, policies, engine.builder.solver.forget_lost)
         limits = Limits(config.history.max_age, config.history.max_entries)
         history = History(engine.db, ContentStore(config.root / "history"), limits)
         facts = cache(lambda: worker_facts(engine, network, policies))

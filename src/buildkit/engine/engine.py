@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildkit.core.db import Database
 from buildkit.core.platform import Platform
@@ -37,6 +38,9 @@ from buildkit.store.store import Store
 from buildkit.worker.leases import Leases
 from buildkit.worker.platforms import Platforms
 from buildkit.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from buildkit.store.gc import PrunePolicy, Usage
 
 _PACKAGE = Path(__file__).parent.parent
 _DOCKERFILE_CODE = tuple(str(_PACKAGE / name) for name in ("core", "llb", "frontend", "frontend/dockerfile"))
@@ -76,6 +80,15 @@ class Engine:
     store: Store
     sessions: Sessions
     builder: Builder
+
+    async def prune(self, *policies: PrunePolicy) -> AsyncIterator[Usage]:
+        """Remove what the policies let go, and give each record that went; then forget the keys that led there."""
+        pruned = False
+        async for usage in self.store.prune(*policies):
+            pruned = True
+            yield usage
+        if pruned:
+            await self.builder.solver.forget_lost()
 
     async def solve(
         self,

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_AT_ONCE = 100
+"""Results that are looked for between two turns of the loop."""
+
 Imports = Sequence[Import[R]]
 
 
@@ -63,6 +66,14 @@ class Solver(Generic[R]):
     def idle(self) -> bool:
         """Whether no job is there and nothing is active."""
         return not (self._jobs or self._active or self._forced)
+
+    async def forget_lost(self) -> None:
+        """Forget the keys of results that are gone, as after pruning; other work goes on in between."""
+        keys, exists = self.home.keys, self.home.results.exists
+        names = tuple(keys.names())
+        for start in range(0, len(names), _AT_ONCE):
+            keys.collect(exists, names[start : start + _AT_ONCE])
+            await asyncio.sleep(0)
 
     def _step_ended(self, state: VertexState[R]) -> None:
         if self._steps is not None:

@@ -156,9 +156,11 @@ class DatabaseKeys:
         rows = self._db.execute("SELECT DISTINCT name FROM key_record")
         return {name for (name,) in rows} | {*self._mirror.names()}
 
-    def collect(self, exists: Callable[[str], bool]) -> int:
+    def collect(self, exists: Callable[[str], bool], names: Collection[str] | None = None) -> int:
         """See `KeyWriter`."""
-        gone = [name for name in self.names() if not exists(name)]
+        gone = [name for name in (self.names() if names is None else names) if not exists(name)]
+        if not gone:
+            return 0
         with self.transaction():
             for name in gone:
                 self.forget(name)

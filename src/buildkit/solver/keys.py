@@ -76,8 +76,8 @@ class KeyWriter(KeyStore, Protocol):
     def names(self) -> Collection[str]:
         """The names of all results that are recorded."""
 
-    def collect(self, exists: Callable[[str], bool]) -> int:
-        """Forget every result for which ``exists`` is False; returns how many."""
+    def collect(self, exists: Callable[[str], bool], names: Collection[str] | None = None) -> int:
+        """Forget every result (of ``names``) for which ``exists`` is False; returns how many."""
 
     def rest(self) -> None:
         """Nobody builds now: take less memory."""
@@ -156,9 +156,9 @@ class MemoryKeys:
         """See `KeyWriter`."""
         return tuple(self._keys)
 
-    def collect(self, exists: Callable[[str], bool]) -> int:
+    def collect(self, exists: Callable[[str], bool], names: Collection[str] | None = None) -> int:
         """See `KeyWriter`."""
-        gone = [name for name in self._keys if not exists(name)]
+        gone = [name for name in (self._keys if names is None else names) if not exists(name)]
         for name in gone:
             self.forget(name)
         return len(gone)

@@ -80,7 +80,7 @@ class Repositories:
             for attempt in (1, 2):
                 try:
                     async with self._store.cache_mount(
-                        id, Sharing.LOCKED, None, description, lease, record_type=RECORD_TYPE
+                        id, Sharing.LOCKED, None, description, lease, record_type="regular"
                     ) as path:
                         repository = Repository(git.at(path.absolute()), path.absolute())
                         await _prepare(repository, wanted, found, offline)

@@ -314,7 +314,7 @@ class WebFile:
             response.abort()
             response.close()
             raise Exhausted(f"{url}: no space for {length} bytes")
-        async with web.store.lease() as lease:
+        async with web.store.lease(uses=False) as lease:
             async with new_file(web.store, lease, name, wanted.file, f"http url {url}") as tree:
                 sink = decoded(response.header("Content-Encoding"), tree.writer)
                 await response.copy_to(sink, limit=free + 1)

@@ -112,16 +112,20 @@ class Store:
             recovery.mark_clean(self._parts)
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Lease]:
-        """Holds what is made or loaded under it. Refs and blobs that neither a lease nor a record holds may go."""
+    async def lease(self, *, uses: bool = True) -> AsyncIterator[Lease]:
+        """Holds what is made or loaded under it. Refs and blobs that neither a lease nor a record holds may go.
+
+        ``uses``: what it held counts as used once, when it ends; False for a part of a build that has its own lease.
+        """
         with ExitStack() as scope:
             lease = scope.enter_context(self._parts.leases.new())
             try:
                 yield lease
             finally:
-                for id in lease.refs:
-                    self._parts.records.touch(id)
-                self._parts.records.flush(after=_FLUSHING)
+                if uses:
+                    for id in lease.refs:
+                        self._parts.records.touch(id)
+                    self._parts.records.flush(after=_FLUSHING)
                 scope.close()
                 if self._parts.views or self._parts.fleeting:
                     await end_lent(self._parts, lease)

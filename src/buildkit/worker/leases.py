@@ -34,7 +34,7 @@ class Leases:
 
         What is to outlive the scope and is not a result of the step needs `Step.hold`.
         """
-        async with self._store.lease() as lease:
+        async with self._store.lease(uses=False) as lease:
             for other in self._jobs(step):
                 for digest, offer in other.offers.items():
                     lease.offers.setdefault(digest, offer)
