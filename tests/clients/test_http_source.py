@@ -6,11 +6,13 @@ import hashlib
 import io
 
 import pytest
+from tests.kit.gitworld import Secrets
 from tests.kit.registry import Authority
-from tests.kit.steps import Asker, Op
+from tests.kit.signers import gpg_home
+from tests.kit.steps import Asker
 from tests.kit.webs import DATE, basic, web_server
+from tests.kit.webworld import WebWorld
 
-from buildkit.core.db import Database
 from buildkit.core.digest import sha256
 from buildkit.core.errors import (
     Corrupt,
@@ -19,18 +21,12 @@ from buildkit.core.errors import (
     NotFound,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
-from buildkit.core.platform import host_platform
 from buildkit.oci.hosts import Tls
-from buildkit.oci.transport import Transport
-from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
-from buildkit.source.answers import Answers
-from buildkit.source.http import Web
-from buildkit.source.pull import Pull, Pulls
-from buildkit.source.source import Inquiry, Sources
-from buildkit.store.store import Store
+from buildkit.signing.refused import SignatureRefused
+from buildkit.source.pull import Pull
+from buildkit.source.source import Inquiry
 
 pytestmark = pytest.mark.net
 
@@ -41,45 +37,9 @@ def server():
         yield found
 
 
-class Secrets:
-    def __init__(self, **secrets: str) -> None:
-        self._secrets = secrets
-
-    async def get(self, id):
-        if id not in self._secrets:
-            raise NotFound("not found")
-        return self._secrets[id].encode()
-
-
-class World:
-    """A store with what it remembers; each `step` is a step of a new build."""
-
-    def __init__(self, root) -> None:
-        db = Database(root / "db")
-        self.store = Store.open(root / "store", db, snapshotter="native")
-        self.sessions, self.pulls = Sessions(wait=0), Pulls()
-        self.transport = Transport()
-        self.web = Web(self.transport, self.sessions, self.store, Answers(db), self.pulls)
-
-    def open(self, url, **attrs):
-        return Sources(self.web).open(Op(url, {f"http.{k}": v for k, v in attrs.items()}), host_platform())
-
-    async def get(self, url, *, secrets=None, pull=Pull.ALWAYS, **attrs):
-        """Build a file in a build of its own: (key, {name: (content, stat)})."""
-        async with self.store.lease() as lease, self.sessions.attach(Session.new(secrets=secrets)) as session:
-            with self.pulls.lent(session.id, pull):
-                asker, source = Asker(session), self.open(url, **attrs)
-                asker.hold = lease.hold
-                keys = [key async for key in source.keys(asker)]
-                ref = await source.snapshot(asker, lease)
-                self.asker, self.source = asker, source
-                async with self.store.mounted(ref, lease) as root:
-                    return keys[0], {p.name: (p.read_bytes(), p.lstat()) for p in root.iterdir()}
-
-
 @pytest.fixture
 async def world(tmp_path):
-    made = World(tmp_path)
+    made = WebWorld(tmp_path)
     yield made
     made.transport.close()
 
@@ -334,11 +294,6 @@ async def test_what_was_never_fetched_cannot_be_had_offline(world, server):
     assert server.requests == []
 
 
-async def test_signatures_are_refused_by_name(world):
-    with pytest.raises(Unsupported, match=r"http\.sig\.pubkey"):
-        world.open("http://localhost/a", **{"sig.pubkey": "x"})
-
-
 class Uploads:
     def __init__(self, **streams: bytes) -> None:
         self._streams = streams
@@ -374,3 +329,41 @@ async def test_a_broken_encoding_is_an_error(world, server):
             await world.get(url)
     finally:
         gzip.compress = real
+
+
+@pytest.fixture(scope="module")
+def signer():
+    with gpg_home() as home:
+        yield home.signer("signer")
+
+
+@pytest.mark.row("L68")
+async def test_a_signed_file_is_taken_with_and_without_a_checksum(world, server, signer):
+    url = server.put("/a", b"hello", tag='"one"')
+    wish = {"sig.pubkey": signer.public.decode(), "sig.signature": signer.sign(b"hello").decode()}
+    for more in ({}, {"checksum": sha256(b"hello")}):
+        key, files = await world.get(url, **wish, **more)
+        assert files["a"][0] == b"hello"
+        assert key == (await world.get(url))[0]
+
+
+@pytest.mark.row("L68")
+async def test_a_file_that_was_not_signed_is_refused_even_when_it_is_here(world, server, signer):
+    url = server.put("/a", b"hello")
+    await world.get(url, checksum=sha256(b"hello"))
+    wish = {"sig.pubkey": signer.public.decode(), "sig.signature": signer.sign(b"other").decode()}
+    for more in ({}, {"checksum": sha256(b"hello")}):
+        with pytest.raises(
+            SignatureRefused, match=r"failed to verify pgp signature: signature by [0-9A-F]+: openpgp: inv"
+        ):
+            await world.get(url, **wish, **more)
+    async with world.store.lease() as lease:
+        with pytest.raises(SignatureRefused):
+            await world.open(url, **wish).describe(Asker(), lease, Inquiry())
+
+
+@pytest.mark.row("L68")
+async def test_a_signature_needs_a_key_and_a_key_a_signature(world):
+    for name in ("pubkey", "signature"):
+        with pytest.raises(InvalidInput, match="http signature verification requires both pubkey and signature"):
+            world.open("http://localhost/a", **{f"sig.{name}": "x"})

@@ -250,13 +250,15 @@ class Origin:
         self.git("init", "-q", "-b", "main", str(self.work), at=Path("/"))
         self.git("remote", "add", "origin", str(self.path))
 
-    def git(self, *args: str, at: Path | None = None) -> str:
+    def git(self, *args: str, at: Path | None = None, input: bytes | None = None) -> str:
         who = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in _WHO.items()}
         environment = {"PATH": os.environ["PATH"], "HOME": "/dev/null", "GIT_CONFIG_GLOBAL": "/dev/null", **who}
         command = ["git", "-c", "protocol.file.allow=always", *args]
-        run = subprocess.run(command, cwd=at or self.work, env=environment, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
-        return run.stdout.strip()
+        run = subprocess.run(
+            command, cwd=at or self.work, env=environment, capture_output=True, input=input, check=False
+        )
+        assert run.returncode == 0, run.stderr.decode()
+        return run.stdout.decode().strip()
 
     def commit(self, message: str = "change", **files: str | None) -> str:
         """Commit and push; ``__`` in a name is a slash, None deletes. Gives the commit."""

@@ -244,9 +244,16 @@ def git(
     bundle_session: str = "",
     bundle_store: str = "",
     checkout_bundle: bool = False,
+    signature_key: bytes = b"",
+    reject_expired_keys: bool = False,
+    require_signed_tag: bool = False,
+    ignore_signed_tag: bool = False,
     **options: Unpack[Options],
 ) -> State:
-    """A git repository at a branch, tag or commit (empty: the remote's default branch)."""
+    """A git repository at a branch, tag or commit (empty: the remote's default branch).
+
+    With ``signature_key`` (OpenPGP in armour, or a line of OpenSSH) the tag or the commit has to be signed by it.
+    """
     from buildkit.llb.giturl import UnknownProtocol, parse_git_url
 
     parsed = None
@@ -287,6 +294,10 @@ def git(
     add("oci.session", bundle_session, "")
     add("oci.store", bundle_store, "")
     add("git.checkoutbundle", "true" if checkout_bundle else "", caps.SOURCE_GIT_CHECKOUT_BUNDLE)
+    add("git.sig.pubkey", signature_key.decode(errors="surrogateescape"), caps.SOURCE_GIT_SIGNATURE_VERIFY)
+    add("git.sig.rejectexpired", "true" if reject_expired_keys else "", caps.SOURCE_GIT_SIGNATURE_VERIFY)
+    add("git.sig.requiresignedtag", "true" if require_signed_tag else "", caps.SOURCE_GIT_SIGNATURE_VERIFY)
+    add("git.sig.ignoresignedtag", "true" if ignore_signed_tag else "", caps.SOURCE_GIT_SIGNATURE_VERIFY)
     return from_source("git://" + identifier, attrs, constraints_of(options), *required)
 
 

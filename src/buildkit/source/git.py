@@ -24,6 +24,7 @@ from buildkit.source.gitcheckout import Checkout
 from buildkit.source.gitcommand import Door, Git
 from buildkit.source.gitrefs import Resolved, check_sums, resolve_ref
 from buildkit.source.gitrepository import RECORD_TYPE, Repositories, Repository
+from buildkit.source.gitsigned import Objects, verify_objects
 from buildkit.source.gitwanted import Wanted, read_wanted
 from buildkit.source.pull import Pull, Pulls, forbid, look_up
 from buildkit.source.source import Asking, Inquiry, Known
@@ -95,10 +96,15 @@ class GitTree:
         return self._wanted.key(found.commit_for(self._wanted.keep_git_dir), found.ref)
 
     async def resolve(self, step: Asking) -> Resolved:
-        """What the ref stands for; asked once."""
+        """What the ref stands for, signed as wished; asked once."""
         async with self._turn:
             if self._resolved is None:
-                self._resolved = await self._resolve(step)
+                found = await self._resolve(step)
+                if self._wanted.signing is not None:
+                    async with self._remotes.store.lease() as lease:
+                        objects = await self._objects(step, lease, found)
+                    await asyncio.to_thread(verify_objects, objects, self._wanted.signing)
+                self._resolved = found
             return self._resolved
 
     async def _resolve(self, step: Asking) -> Resolved:
@@ -148,16 +154,22 @@ class GitTree:
         """What the remote says of the ref, and the objects for those who want to know a time or an author."""
         found = await self.resolve(step)
         known = Known(found.checksum, found.ref, found.commit)
-        if not inquiry.objects:
+        if not inquiry.objects and self._wanted.signing is None:
             return known
+        objects = await self._objects(step, lease, found)
+        return replace(known, commit=objects.commit, tag=objects.tag)
 
-        async def read(repository: Repository) -> Known:
-            commit = await repository.git.run("cat-file", "commit", found.checksum + "^{commit}")
-            kind = await repository.git.run("cat-file", "-t", found.checksum)
-            tag = await repository.git.run("cat-file", "tag", found.checksum) if kind.strip() == b"tag" else b""
-            return replace(known, commit=commit, tag=tag)
+    async def _objects(self, step: Asking, lease: Lease, found: Resolved) -> Objects:
+        async def read(repository: Repository) -> Objects:
+            git, id = repository.git, found.checksum
+            kind = await git.text("cat-file", "-t", id)
+            if kind not in ("commit", "tag"):
+                raise FailedPrecondition(f"expected commit or tag object, got {kind}")
+            commit_id = await git.text("rev-parse", id + "^{commit}")
+            commit = await git.run("cat-file", "commit", commit_id)
+            return Objects(commit_id, commit, id, await git.run("cat-file", "tag", id) if kind == "tag" else b"")
 
-        return await self._in_repository(step, lease, read)
+        return await self._in_repository(step, lease, found, read)
 
     async def _check_out(self, step: Asking, lease: Lease) -> Ref:
         wanted, store, found = self._wanted, self._remotes.store, await self.resolve(step)
@@ -169,10 +181,12 @@ class GitTree:
                     await Checkout(repository, wanted, found, root.absolute()).run()
                 return await draft.commit()
 
-        return await self._in_repository(step, lease, check_out)
+        return await self._in_repository(step, lease, found, check_out)
 
-    async def _in_repository(self, step: Asking, lease: Lease, work: Callable[[Repository], Awaitable[T]]) -> T:
-        wanted, remotes, found = self._wanted, self._remotes, await self.resolve(step)
+    async def _in_repository(
+        self, step: Asking, lease: Lease, found: Resolved, work: Callable[[Repository], Awaitable[T]]
+    ) -> T:
+        wanted, remotes = self._wanted, self._remotes
         offline = forbid(wanted.question) if remotes.pulls.of(step.sessions()) is Pull.NEVER else None
         async with self._git(step) as git:
             return await remotes.repositories.work_in(wanted, found, git, lease, work, offline=offline)

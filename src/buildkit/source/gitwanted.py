@@ -10,15 +10,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.core.values import dataclass, field
 from buildkit.llb.giturl import is_commit, is_git_transport, parse_git_url
+from buildkit.source.gitsigned import Signing, read_signing
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _UNSUPPORTED = {
     "git.bundle": "git bundles",
     "git.checkoutbundle": "git bundles",
-    "git.sig.pubkey": "verifying signatures of commits",
-    "git.sig.rejectexpired": "verifying signatures of commits",
-    "git.sig.requiresignedtag": "verifying signatures of commits",
-    "git.sig.ignoresignedtag": "verifying signatures of commits",
 }
 _GITHUB = ("https://github.com/", "https://www.github.com/")
 
@@ -44,6 +41,7 @@ class Wanted:
     known_hosts: str = ""
     login: str = field(default="", repr=False)
     """A value of ``Authorization`` made of the user and password that stood in the URL."""
+    signing: Signing | None = None
 
     @property
     def question(self) -> str:
@@ -107,6 +105,7 @@ def read_wanted(name: str, attrs: Mapping[str, str]) -> Wanted:
         attrs.get("git.mountsshsock", ""),
         known_hosts,
         login,
+        read_signing(attrs),
     )
     _check_commits(wanted)
     return wanted

@@ -57,6 +57,9 @@ class Wanted:
     checksum: Digest = ""
     secret: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    public_key: str = ""
+    signature: str = ""
+    """A detached signature of OpenPGP, in armour, as is the key."""
 
     @property
     def question(self) -> Digest:
@@ -125,9 +128,9 @@ class Web:
     def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> WebFile:
         """A source for one file; raises `InvalidInput` or `Unsupported`."""
         url = f"{scheme}://{name}"
-        for key in ("http.sig.pubkey", "http.sig.signature"):
-            if key in attrs:
-                raise Unsupported(f"{key}: verifying signatures of files is not supported yet")
+        signing = (attrs.get("http.sig.pubkey", ""), attrs.get("http.sig.signature", ""))
+        if not all(signing) and any(key.startswith("http.sig.") for key in attrs):
+            raise InvalidInput("http signature verification requires both pubkey and signature")
         checksum = attrs.get("http.checksum", "")
         if checksum and not parse_digest(checksum).startswith("sha256:"):
             raise Unsupported(f"http.checksum {checksum}: only sha256 is supported")
@@ -135,9 +138,8 @@ class Web:
         for header, value in headers:
             if not value.isprintable():
                 raise InvalidInput(f"invalid value of header {header}: {value!r}")
-        return WebFile(
-            self, Wanted(url, parse_file_wish(attrs), checksum, attrs.get("http.authheadersecret", ""), headers)
-        )
+        secret = attrs.get("http.authheadersecret", "")
+        return WebFile(self, Wanted(url, parse_file_wish(attrs), checksum, secret, headers, *signing))
 
     def turn(self, question: Digest) -> asyncio.Lock:
         """Whoever asks the same at once takes turns."""
@@ -181,7 +183,7 @@ class WebFile:
     async def resolve(self, step: Asking) -> Found:
         """What the file is now."""
         wanted, web = self._wanted, self._web
-        if self._found is None and wanted.checksum:
+        if self._found is None and wanted.checksum and not wanted.signature:
             name = safe_name(wanted.file.name or path_name(wanted.url))
             self._found = Found(wanted.checksum, name)
         if self._found is None:
@@ -191,8 +193,28 @@ class WebFile:
                 if found is None:
                     found = session[wanted.question] = await self._look_up(step)
                 self._check(found)
+                if wanted.signature:
+                    await self._verify(step, found)
                 self._found = found
         return self._found
+
+    async def _verify(self, step: Asking, found: Found) -> None:
+        from buildkit.signing.openpgp import feed_file, verify_detached
+        from buildkit.signing.refused import SignatureRefused
+
+        wanted, store = self._wanted, self._web.store
+        async with store.lease() as lease:
+            ref = store.find_ref(found.ref, lease)
+            if ref is None:
+                again = await self._fetch(await self._get(step, {}), step, expected=found.digest)
+                ref = store.find_ref(again.ref, lease)
+            async with store.mounted(ref, lease) as root:
+                feed = feed_file(root / found.name)
+                keys, signature = wanted.public_key.encode(), wanted.signature.encode()
+                try:
+                    await asyncio.to_thread(verify_detached, feed, signature, keys)
+                except SignatureRefused as error:
+                    raise error.prefixed("failed to verify pgp signature: ") from None
 
     async def describe(self, step: Asking, lease: Lease, inquiry: Inquiry) -> Known:
         """What the server says; it is not asked for a file with a checksum, unless its content matters."""
