@@ -126,3 +126,37 @@ async def test_a_ref_that_is_not_there_is_named(peer):
     with pytest.raises((NotFound, BuildkitError), match="no such ref: nope"):
         await driver.ask("ReadFile", Ref="nope", FilePath="x")
     await driver.end(result={})
+
+
+async def test_a_part_of_a_file_is_what_go_reads_of_it(peer):
+    driver = Driver(peer)
+    ref = await driver.solve(TREE)
+
+    async def read(path, offset, length):
+        return (await driver.ask("ReadFile", Ref=ref, FilePath=path, Range={"Offset": offset, "Length": length})).Data
+
+    assert await read("d/x", 3, 0) == b""
+    assert await read("d/x/", 9, -1) == b"ld"
+    assert await read("d/x", 20, 5) == b""
+    with pytest.raises(BuildkitError, match="negative offset"):
+        await read("d/x", -1, 5)
+    await driver.end(result={})
+
+
+async def test_entries_of_a_directory_are_chosen_by_an_include_pattern(peer):
+    driver = Driver(peer)
+    ref = await driver.solve(TREE)
+
+    async def names(path, pattern):
+        return [
+            one.path for one in (await driver.ask("ReadDir", Ref=ref, DirPath=path, IncludePattern=pattern)).entries
+        ]
+
+    assert await names("/", "d/x") == ["d"]
+    assert await names("/", "*/x") == ["d"]
+    assert await names("/d", "**") == ["l", "x"]
+    with pytest.raises(BuildkitError, match=r"invalid includepatterns: \[\[\]: syntax error in pattern"):
+        await names("/d", "[")
+    with pytest.raises(BuildkitError, match=r"open /d/x: not a directory"):
+        await names("/d/x", "")
+    await driver.end(result={})

@@ -173,3 +173,10 @@ async def test_a_source_policy_judges_every_source_of_the_build(peer):
     rule = {"action": "DENY", "selector": {"identifier": "docker-image://*"}}
     with pytest.raises(BuildkitError, match=r"source \"docker-image://docker\.io/library/x:latest\" denied by policy"):
         await drive(peer, image("x"), SourcePolicy={"version": 1, "rules": [rule]})
+
+
+async def test_whoever_watches_a_build_that_is_refused_is_told_of_its_end(peer):
+    watching = asyncio.create_task(peer.listing("Status", Ref="one"))
+    with pytest.raises(Unsupported, match="proxy network"):
+        await peer.control("Solve", Ref="one", ProxyNetwork=True)
+    assert await watching == []

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from buildkit.core.aio import Shared, gather_all
+from buildkit.core.errors import ExitError, VertexDetail
 
 
 class Work:
@@ -87,3 +88,17 @@ async def test_gather_keeps_the_order():
 
     assert await gather_all(give(i) for i in range(5)) == [0, 1, 2, 3, 4]
     assert await gather_all([]) == []
+
+
+async def test_every_waiter_gets_an_error_of_its_own():
+    async def fail():
+        raise ExitError("it broke", code=3)
+
+    shared = Shared(fail)
+    errors = await asyncio.gather(*(shared.wait() for _ in range(3)), return_exceptions=True)
+    errors[0].prefixed("first: ").detailed(VertexDetail("x"))
+    assert [(str(one), one.code, len(one.details)) for one in errors] == [
+        ("first: it broke", 3, 1),
+        ("it broke", 3, 0),
+        ("it broke", 3, 0),
+    ]

@@ -131,4 +131,5 @@ def test_a_broken_mapping_of_platforms_is_refused(metadata, text):
 
 def test_a_platform_without_ref_is_refused():
     with pytest.raises(InvalidInput, match="failed to find ref for ID linux/arm64"):
-        ref_of(Result({"linux/amd64": None}, single=False), "linux/arm64")
+        ref_of(Result({"linux/amd64": "a", "linux/386": "b"}, single=False), "linux/arm64")
+    assert ref_of(Result({"linux/amd64": "a"}, single=False), "linux/arm64") == "a"

@@ -114,3 +114,14 @@ def test_packets_are_skipped_up_to_the_first_other_one_however_they_are_grouped(
             return
     assert same == len(new)
     assert repeat.is_whole == (len(new) == len(old))
+
+
+def test_a_file_that_changed_under_its_sender_is_sent_again_even_if_its_metadata_stays(tmp_path):
+    target = plant(tmp_path / "target")
+    stats = [packets.encode_stat(Stat(path="f", mode=0o644, size=1000, mtime=10**18, uid=ME[0], gid=ME[1]))]
+    with Receiver(target) as receiver:
+        receiver.feed([*stats, packets.END_OF_STATS])
+        receiver.feed([packets.encode_data(0, b"short"), packets.encode_data(0, b"")])
+        before = receiver.announced
+    with Receiver(target, before=before) as receiver:
+        assert receiver.feed([*stats, packets.END_OF_STATS]) == [packets.encode_request(0)]

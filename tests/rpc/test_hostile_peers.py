@@ -291,3 +291,12 @@ def test_no_bytes_break_a_message_reader(chunks):
         reader.feed(chunks)
     except BuildkitError:
         pass
+
+
+async def test_a_deadline_in_digits_that_are_not_ascii_is_refused():
+    written = bytearray()
+    server = Server({"/a.B/C": Method(unary=None)})
+    near = server.connect(lambda chunks: written.extend(b"".join(chunks)), lambda reason: None)
+    near.receive(HELLO + head(1, (*REQUEST, (b"grpc-timeout", b"\xb2S")), flags=END))
+    assert b"malformed grpc-timeout" in written
+    assert not near.is_over()

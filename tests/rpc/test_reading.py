@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildkit.core.errors import InvalidInput
+from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.rpc.client import Channel
 from buildkit.rpc.server import Method, Server
 from buildkit.rpc.tunnel import payload_of, wrap
@@ -133,3 +133,13 @@ async def test_messages_of_bulk_transfers_come_together(monkeypatch, last):
     while await call.receive() is not None:
         pass
     assert reads[0] == 3 + bool(last)
+
+
+async def test_a_long_message_is_told_whole_to_those_who_read_details():
+    async def fail(content, call):
+        raise BuildkitError("x" * 20_000)
+
+    server = Server({"/a.B/Fail": Method(unary=fail)})
+    channel = linked(server, 1 << 20)
+    with pytest.raises(BuildkitError, match=r"^x{20000}$"):
+        await channel.unary("/a.B/Fail", b"")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.kit.graphs import FakeResults, World, counts, op_of, settled, vertex
 
-from buildkit.core.errors import BuildkitError, Internal, InvalidInput
+from buildkit.core.errors import BuildkitError, ExitError, Internal, InvalidInput, SourceDetail
 
 
 class Recorder:
@@ -329,6 +329,15 @@ async def test_errors_say_in_which_phase_they_happened():
 async def test_an_error_that_is_not_of_our_tree_is_our_fault():
     with pytest.raises(Internal, match="ZeroDivisionError: oops"):
         await World().build(vertex("v0", "s0", "r0", error=ZeroDivisionError("oops")))
+
+
+async def test_what_one_build_adds_to_a_shared_error_is_not_seen_by_the_others():
+    w = World()
+    g = vertex("v0", "s0", "r0", error=ExitError("boom", code=3))
+    errors = await asyncio.gather(w.build(g), w.build(g), return_exceptions=True)
+    errors[0].prefixed("mine: ").detailed(SourceDetail("Dockerfile", b"secret", "", ()))
+    assert [(str(one), one.code, len(one.details)) for one in errors] == [("mine: boom", 3, 2), ("boom", 3, 1)]
+    assert counts(g) == (1, 1)
 
 
 @pytest.mark.row("S42")

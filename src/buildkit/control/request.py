@@ -7,7 +7,6 @@ from collections import Counter
 from buildkit.api import control_pb2 as pb
 from buildkit.core.entitlement import grant
 from buildkit.core.errors import InvalidInput, Unsupported
-from buildkit.core.identity import new_id
 from buildkit.llb.definition import Definition
 from buildkit.solve.request import ExporterRequest, SolveRequest
 from buildkit.source.policy import from_pb
@@ -17,8 +16,11 @@ COMPATIBILITY = (10, 20, 30)
 CACHE_TYPES = ("registry", "inline", "local", "gha", "s3", "azblob")
 
 
-def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequest:
-    """Raises `InvalidInput`, `PermissionDenied` (beyond the entitlements that are ``allowed``) or `Unsupported`."""
+def read_request(message: pb.SolveRequest, id: str, allowed: frozenset[str]) -> SolveRequest:
+    """What a client asks of the build ``id``, with the entitlements that are ``allowed`` at most.
+
+    Raises `InvalidInput`, `PermissionDenied` or `Unsupported`.
+    """
     _check_compatibility(message.CompatibilityVersion)
     _check_caches(message)
     if message.EnableSessionExporter:
@@ -26,7 +28,7 @@ def read_request(message: pb.SolveRequest, allowed: frozenset[str]) -> SolveRequ
     if message.ProxyNetwork:
         raise Unsupported("the proxy network is not supported yet")
     return SolveRequest(
-        id=message.Ref or new_id(),
+        id=id,
         session=message.Session,
         definition=Definition.from_pb(message.Definition) if message.HasField("Definition") else None,
         frontend=message.Frontend,

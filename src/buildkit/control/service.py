@@ -18,12 +18,13 @@ from buildkit.control.progress import responses
 from buildkit.control.records import buildkit_version, fields_of, policy_of, usage_to_pb
 from buildkit.control.request import read_request
 from buildkit.core import version
+from buildkit.core.identity import new_id
 from buildkit.engine.engine import Engine
 from buildkit.frontend.gateway.convert import WorkerFacts
 from buildkit.rpc.server import Method, ServerCall
 from buildkit.session.remote import host_session
 from buildkit.solve.history import History
-from buildkit.solve.request import SolveRequest, SolveResponse
+from buildkit.solve.request import SolveResponse
 from buildkit.store.filters import parse_filters
 
 SERVICE = "moby.buildkit.v1.Control"
@@ -97,13 +98,14 @@ class Control:
         """Build; answers when everything is exported."""
         try:
             with build_errors():
-                response = await self._run(read_request(message, self._engine.config.entitlements))
+                response = await self._run(message)
         finally:
             self._collection.trigger()
         return pb.SolveResponse(ExporterResponse=response.exporter_response)
 
-    async def _run(self, request: SolveRequest) -> SolveResponse:
-        with self._builds.running_as(request.id) as build:
+    async def _run(self, message: pb.SolveRequest) -> SolveResponse:
+        with self._builds.running_as(message.Ref or new_id()) as build:
+            request = read_request(message, build.id, self._engine.config.entitlements)
             driver = ClientFrontend(self._builds, build, self._worker)
             record = None if request.internal else recording.begin(self._history, request)
             try:

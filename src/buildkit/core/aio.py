@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from buildkit.core.errors import BuildkitError
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -25,7 +27,7 @@ class Shared(Generic[T]):
         return task is not None and task.done() and not task.cancelled() and task.exception() is None
 
     async def wait(self) -> T:
-        """Start the computation if need be and wait for it; its error is every waiter's error."""
+        """Start the computation if need be and wait for it; its error is every waiter's, each a twin of it."""
         if self._task is None or self._task.cancelled() or self._task.cancelling():
             self._task = asyncio.create_task(self._compute())
             self._waiters = 0
@@ -33,6 +35,8 @@ class Shared(Generic[T]):
         self._waiters += 1
         try:
             return await asyncio.shield(task)
+        except BuildkitError as error:
+            raise error.twin() from None
         finally:
             if task is self._task:
                 self._waiters -= 1

@@ -90,6 +90,13 @@ class BuildkitError(Exception):
         self.args = (self.message,)
         return self
 
+    def twin(self) -> BuildkitError:
+        """An equal error: those who wait for one thing must not see what the others add to it."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        twin.__cause__ = self.__cause__
+        return twin.with_traceback(self.__traceback__)
+
     def suffixed(self, suffix: str) -> BuildkitError:
         """Put ``suffix`` after the message and return self."""
         self.message += suffix

@@ -42,7 +42,7 @@ def platforms_of(result: Result[R]) -> tuple[ExportPlatform, ...]:
         entries = json.loads(metadata[PLATFORMS_KEY] or b"{}").get("Platforms")
         parsed = tuple(ExportPlatform(str(e["ID"] or ""), _platform(e["Platform"])) for e in entries or ())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"failed to parse platforms of the result: {error!r}") from error
+        raise InvalidInput(f"failed to parse platforms of the result: {error}") from error
     if not parsed:
         raise InvalidInput("invalid empty platforms index for exporter")
     for one in parsed:
@@ -54,9 +54,9 @@ def platforms_of(result: Result[R]) -> tuple[ExportPlatform, ...]:
 
 
 def ref_of(result: Result[R], platform_id: str) -> R | None:
-    """The ref of one platform; raises `InvalidInput` when the result has none for it."""
-    if result.single:
-        return result.refs.get("")
+    """The ref of one platform, or the only one; raises `InvalidInput` when the result has none for it."""
+    if result.single or (platform_id not in result.refs and len(result.refs) == 1):
+        return next(iter(result.refs.values()), None)
     if platform_id not in result.refs:
         raise InvalidInput(f"failed to find ref for ID {platform_id}")
     return result.refs[platform_id]

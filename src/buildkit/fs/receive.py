@@ -56,6 +56,8 @@ class _File:
     place: str
     fd: int = -1
     made: bool = False
+    size: int = 0
+    """Bytes that have come."""
     hash: _Hash | None = None
 
 
@@ -87,6 +89,8 @@ class Receiver:
         self._remember = remember
         self._repeat = Repeat(before) if before and mirror and compare and owner is None else None
         self._packets: list[bytes] = []
+        self._torn = False
+        """A file was not as large as it was announced: it changed under its sender."""
         self._self = (os.geteuid(), os.getegid())
         self._count = 0
         self._announced = False
@@ -113,7 +117,12 @@ class Receiver:
 
     @property
     def announced(self) -> bytes:
-        """What the sender announced, once it is done: ``before`` for the next transfer. Only of mirrors."""
+        """What the sender announced, once it is done: ``before`` for the next transfer. Only of mirrors.
+
+        Nothing if the directory is not what was announced.
+        """
+        if self._torn:
+            return b""
         return self._repeat.before if self._repeat is not None else join(self._packets)
 
     def skip(self, messages: Sequence[Message]) -> Sequence[Message]:
@@ -394,6 +403,7 @@ class Receiver:
                     oldest = self._open.pop(next(iter(self._open)))
                     os.close(oldest.fd)
                     oldest.fd = -1
+            file.size += len(content)
             if file.hash is not None:
                 file.hash.update(content)
             written = os.write(file.fd, content)
@@ -411,6 +421,7 @@ class Receiver:
 
     def _complete(self, file: _File) -> None:
         found, fd = file.stat, file.fd
+        self._torn = self._torn or file.size != found.size
         try:
             for name, content in found.xattrs.items():
                 _set_xattr(fd, name, content)

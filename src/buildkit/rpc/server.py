@@ -80,7 +80,7 @@ def _trailers_of(error: BaseException, limit: int) -> Headers:
     state = status.to_status(error)
     text = status.encode_message(state.message, min(8192, max(256, limit // 2)))
     trailers: Headers = ((b"grpc-status", str(state.code).encode()), (b"grpc-message", text))
-    if state.details:
+    if state.details or len(text) < len(status.encode_message(state.message)):
         details = base64.b64encode(state.SerializeToString()).rstrip(b"=")
         if len(details) + len(text) + _TRAILER_OVERHEAD < limit:
             trailers += ((b"grpc-status-details-bin", details),)
@@ -181,6 +181,6 @@ def _parse_timeout(value: bytes | None) -> float | None:
     if value is None:
         return None
     text = value.decode("latin-1")
-    if len(text) < 2 or len(text) > 9 or text[-1] not in _UNITS or not text[:-1].isdigit():
+    if len(text) < 2 or len(text) > 9 or text[-1] not in _UNITS or not (text.isascii() and text[:-1].isdigit()):
         raise InvalidInput(f"malformed grpc-timeout {text!r}")
     return int(text[:-1]) * _UNITS[text[-1]]

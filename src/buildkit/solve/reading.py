@@ -82,11 +82,8 @@ class Reader:
             try:
                 with os.scandir(handle) as entries:
                     names = sorted(entry.name for entry in entries)
-                if pattern:
-                    from fnmatch import fnmatchcase
-
-                    names = [name for name in names if fnmatchcase(name, pattern)]
-                return [_stat_entry(handle, name) for name in names]
+                found = [_stat_entry(handle, name) for name in names]
+                return _selected(found, pattern) if pattern else found
             finally:
                 os.close(handle)
 
@@ -120,7 +117,7 @@ def _read_view(view: View, path: str, offset: int, length: int | None) -> bytes:
     if end - offset > LARGEST_READ + 1:
         raise InvalidInput(f"read {path}: {end - offset} bytes are more than {LARGEST_READ}")
     try:
-        content = view.read(path, end)[offset:]
+        content = view.read(path.rstrip("/"), end)[offset:]
     except NotFound:
         raise NotFound(f"open {path}: no such file or directory") from None
     if len(content) > LARGEST_READ:
@@ -130,17 +127,26 @@ def _read_view(view: View, path: str, offset: int, length: int | None) -> bytes:
 
 def _open(root: int, path: str, flags: int, action: str = "open") -> int:
     try:
-        return open_in_root(root, path, flags | os.O_CLOEXEC)
+        return open_in_root(root, path.rstrip("/") or "/", flags | os.O_CLOEXEC)
     except OSError as error:
         raise _explain(error, action, path) from None
 
 
 def _explain(error: OSError, action: str, path: str) -> BuildkitError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return NotFound(f"{action} {path}: no such file or directory")
+        return NotFound(f"{action} {path}: {os.strerror(error.errno or 0).lower()}")
     if isinstance(error, PermissionError):
         return PermissionDenied(f"{action} {path}: permission denied")
     return FailedPrecondition(f"{action} {path}: {(error.strerror or str(error)).lower()}")
+
+
+def _selected(entries: Sequence[FileStat], pattern: str) -> list[FileStat]:
+    """The entries that an include pattern names, and directories below which it may name something."""
+    from buildkit.fs.selection import Selection
+
+    selection = Selection([pattern], ())
+    judged = [(one, selection.judge(one.path, one.mode & _GO_TYPES[stat.S_IFDIR] != 0, ((), ()))) for one in entries]
+    return [one for one, (wanted, enter, _) in judged if wanted or enter]
 
 
 def _stat_entry(folder: int, name: str) -> FileStat:

@@ -45,16 +45,6 @@ class SourceResolver:
         store: LayoutStore | None = None,
     ) -> ImageConfig:
         """See `buildkit.frontend.frontend.Resolving.resolve_image`."""
-        try:
-            return await self._resolve_image(ref, platform, mode, log_name, store)
-        except NotAnImage:
-            raise
-        except BuildkitError as error:
-            raise error.prefixed(f"failed to resolve source metadata for {ref}: ") from None
-
-    async def _resolve_image(
-        self, ref: str, platform: Platform | None, mode: str, log_name: str, store: LayoutStore | None
-    ) -> ImageConfig:
         scheme = _IMAGE if store is None else _LAYOUT
         identifier, _ = await self._judged(scheme + ref, {}, platform)
         if not identifier.startswith((_IMAGE, _LAYOUT)) or (store is None and identifier.startswith(_LAYOUT)):

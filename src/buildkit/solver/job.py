@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from buildkit.core.digest import Digest, sha256_text
-from buildkit.core.errors import AlreadyExists, InvalidInput
+from buildkit.core.errors import AlreadyExists, BuildkitError, InvalidInput
 from buildkit.core.progress import Sink
 from buildkit.core.values import replace
 from buildkit.solver.decide import Level
@@ -197,7 +197,8 @@ class _Request(Generic[R]):
         if self._edge.level >= self._level:
             self.future.set_result(None)
         elif self._edge.error is not None:
-            self.future.set_exception(self._edge.error)
+            error = self._edge.error
+            self.future.set_exception(error.twin() if isinstance(error, BuildkitError) else error)
 
 
 class Job(Generic[R]):

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from buildkit.core.aio import Shared
+from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform
-from buildkit.frontend.frontend import ImageConfig, LayoutStore, Resolving, SourceMetadata
+from buildkit.frontend.frontend import ImageConfig, LayoutStore, NotAnImage, Resolving, SourceMetadata
 from buildkit.source.source import Inquiry
 
 
@@ -42,7 +43,12 @@ class CachedResolving:
             answer = self._answers[question] = Shared(
                 lambda: self._resolving.resolve_image(ref, platform=platform, mode=mode, log_name=log_name, store=store)
             )
-        return await answer.wait()
+        try:
+            return await answer.wait()
+        except NotAnImage:
+            raise
+        except BuildkitError as error:
+            raise error.prefixed(f"failed to resolve source metadata for {ref}: ") from None
 
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""

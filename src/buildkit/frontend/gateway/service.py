@@ -206,9 +206,10 @@ class BridgeService:
         ref = self._find(request.Ref)
         offset = length = None
         if request.HasField("Range"):
-            offset, length = request.Range.Offset, request.Range.Length or None
-            if offset < 0 or (length is not None and length < 0):
-                raise InvalidInput(f"read {request.FilePath}: invalid range")
+            offset, length = request.Range.Offset, request.Range.Length
+            if offset < 0:
+                raise InvalidInput(f"read {request.FilePath}: negative offset")
+            length = None if length < 0 else length
         content = await self._bridge.reading.read_file(ref, request.FilePath, offset=offset or 0, length=length)
         return pb.ReadFileResponse(Data=content)
 
