@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import json
 
 import pytest
@@ -177,3 +178,15 @@ async def test_the_documents_of_an_image_stay_with_the_record_of_its_build(peer)
         config = json.loads(b"".join(part.data for part in parts))["config"]
         assert await peer.listing("Read", service, digest=config["digest"])
     assert "verifier.requestopts" in event.record.ExporterResponse
+
+
+async def test_a_build_does_not_fail_because_its_history_cannot_be_kept(tmp_path, monkeypatch):
+    def put(*given):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    async with running_daemon(tmp_path) as peer:
+        monkeypatch.setattr("buildkit.control.recording.store_blob", put)
+        await drive(peer, state(), ref="one")
+        with pytest.raises(BuildkitError, match="invalid frontend: nope"):
+            await peer.control("Solve", Frontend="nope")
+        assert await records(peer) == []

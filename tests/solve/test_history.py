@@ -130,3 +130,13 @@ def test_a_canceled_build_is_known_by_its_error():
 def test_filters_that_make_no_sense_are_refused(text):
     with pytest.raises(InvalidInput):
         parse_filters([text], NOW)
+
+
+def test_what_is_to_go_once_nobody_listens_does_not_stop_the_collection(tmp_path):
+    history = open_history(tmp_path, limits=Limits(max_age=3600, max_entries=0))
+    history.complete(record("one", age=20))
+    history.complete(record("two", age=20))
+    with history._watching("one"):
+        history.collect()
+        history.collect()
+        assert history.find("two") is None

@@ -35,3 +35,16 @@ async def test_a_step_may_fetch_what_any_of_its_jobs_may_and_no_more(tmp_path):
         async with leases.of(Asking("1")) as lease:
             assert lease.offers == {}
     await store.close()
+
+
+async def test_a_step_of_a_build_without_session_may_fetch_what_that_build_may(tmp_path):
+    store = Store.open(tmp_path, Database(tmp_path / "db"), snapshotter="native")
+    leases = Leases(store)
+    async with store.lease() as open_to_all, store.lease() as other:
+        open_to_all.offers["a"] = other.offers["b"] = Offer(fetch)
+        with leases.lent("", open_to_all), leases.lent("1", other):
+            async with leases.of(Asking()) as lease:
+                assert sorted(lease.offers) == ["a"]
+            async with leases.of(Asking("1")) as lease:
+                assert sorted(lease.offers) == ["b"]
+    await store.close()

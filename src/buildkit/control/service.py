@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from logging import getLogger
 
 from buildkit.api import control_pb2 as pb
 from buildkit.control import recording
 from buildkit.control.blame import build_errors
-from buildkit.control.builds import Builds
+from buildkit.control.builds import Build, Builds
 from buildkit.control.calls import listing, unary
 from buildkit.control.collection import Collection
 from buildkit.control.gateway import ClientFrontend
@@ -18,14 +19,18 @@ from buildkit.control.progress import responses
 from buildkit.control.records import buildkit_version, fields_of, policy_of, usage_to_pb
 from buildkit.control.request import read_request
 from buildkit.core import version
+from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
 from buildkit.engine.engine import Engine
 from buildkit.frontend.gateway.convert import WorkerFacts
 from buildkit.rpc.server import Method, ServerCall
 from buildkit.session.remote import host_session
 from buildkit.solve.history import History
+from buildkit.solve.record import BuildRecord
 from buildkit.solve.request import SolveResponse
 from buildkit.store.filters import parse_filters
+
+log = getLogger(__name__)
 
 SERVICE = "moby.buildkit.v1.Control"
 
@@ -112,12 +117,29 @@ class Control:
                 response = await self._engine.solve(request, build.progress, driver=driver)
             except BaseException as error:
                 driver.forget_trees(error)
-                if record is not None:
-                    self._metrics.count(recording.finish(self._history, record, build.progress, error=error))
+                self._remember(record, build, error=error)
                 raise
-            if record is not None:
-                self._metrics.count(recording.finish(self._history, record, build.progress, response=response))
+            self._remember(record, build, response=response)
             return response
+
+    def _remember(
+        self,
+        record: BuildRecord | None,
+        build: Build,
+        *,
+        response: SolveResponse | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Write down how a build ended; what came of it does not depend on that."""
+        if record is None:
+            return
+        try:
+            done = recording.finish(self._history, record, build.progress, response=response, error=error)
+        except (BuildkitError, OSError) as failure:
+            log.error("no history is kept of build %s: %s", record.ref, failure)
+            self._history.abandon(record.ref)
+        else:
+            self._metrics.count(done)
 
     async def session(self, call: ServerCall) -> None:
         """A client attaches itself for as long as the call lasts."""

@@ -11,16 +11,19 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from logging import getLogger
 
 import msgspec
 
 from buildkit.core.db import Database
 from buildkit.core.digest import Digest
-from buildkit.core.errors import InvalidInput, NotFound
+from buildkit.core.errors import BuildkitError, InvalidInput, NotFound
 from buildkit.core.values import dataclass, field, replace
 from buildkit.solve.historyfilter import parse_filters
 from buildkit.solve.record import BuildRecord
 from buildkit.store.content import ContentStore
+
+log = getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS build_record (
@@ -126,13 +129,16 @@ class History:
             (self._limits.max_entries,),
         )
         for ref, completed_at in rows:
-            if completed_at < oldest:
+            if completed_at < oldest and ref not in self._doomed:
                 self.delete(ref)
 
     async def collect_regularly(self) -> None:
         """`collect` for as long as the daemon runs."""
         while True:
-            self.collect()
+            try:
+                self.collect()
+            except (BuildkitError, OSError) as error:
+                log.warning("history is not collected: %s", error)
             await asyncio.sleep(COLLECT_SECONDS)
 
     # -- reading --

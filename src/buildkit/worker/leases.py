@@ -44,4 +44,5 @@ class Leases:
                     other.offers.setdefault(digest, offer)
 
     def _jobs(self, step: Step) -> list[Lease]:
-        return [lease for session in step.sessions() for lease in self._of.get(session, ())]
+        """Builds without a session, which may fetch what everyone may, share their leases."""
+        return [lease for session in step.sessions() or ("",) for lease in self._of.get(session, ())]
