@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from tests.kit.images import make_image
 
-from buildkit.core.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, Unavailable
 from buildkit.session.files import Directories
-from buildkit.session.registry import Sessions
+from buildkit.session.registry import Sessions, joining
 from buildkit.session.session import Session
 from buildkit.session.stores import Layouts
 
@@ -60,6 +60,20 @@ async def test_any_goes_on_to_the_next_session_when_one_fails():
         assert tried == [one.id, two.id]
     with pytest.raises(FailedPrecondition, match="no active sessions"):
         await sessions.any([], use)
+
+
+async def test_a_session_that_joins_while_another_is_in_use_takes_over_when_that_fails():
+    sessions = Sessions(wait=0)
+    async with sessions.attach(Session.new()) as one, sessions.attach(Session.new()) as two:
+        ids = [one.id]
+
+        async def use(session: Session) -> str:
+            if session is one:
+                ids.insert(0, two.id)
+                raise Unavailable("it vanished")
+            return session.id
+
+        assert await sessions.any(joining(lambda: ids), use) == two.id
 
 
 @pytest.mark.row("A150")

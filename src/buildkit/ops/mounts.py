@@ -12,6 +12,7 @@ from buildkit.core.values import dataclass, field
 from buildkit.executor.executor import Attachment, Secret, Source
 from buildkit.fs.mount import Mount
 from buildkit.ops.validate import NOTHING, ROOT
+from buildkit.session.registry import joining
 from buildkit.session.session import Agents, Session
 from buildkit.solver.graph import Step
 from buildkit.store.caches import Sharing
@@ -159,7 +160,7 @@ class Preparation:
             return session.ssh
 
         try:
-            agents = await self._worker.sessions.any(self._step.sessions(), find)
+            agents = await self._worker.sessions.any(joining(self._step.sessions), find)
         except BuildkitError:
             if option.optional:
                 return
@@ -198,7 +199,7 @@ async def find_secret(worker: Worker, step: Step, id: str, *, optional: bool) ->
         return await session.secrets.get(id)
 
     try:
-        return await worker.sessions.any(step.sessions(), get)
+        return await worker.sessions.any(joining(step.sessions), get)
     except NotFound as error:
         if optional:
             return None

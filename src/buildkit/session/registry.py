@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -70,6 +70,14 @@ class Sessions:
             except BuildkitError as error:
                 failure = error
         raise failure
+
+
+def joining(ids: Callable[[], Iterable[str]]) -> Iterator[str]:
+    """Each of ``ids()`` once, also those that join while the ones before are in use."""
+    seen: set[str] = set()
+    while (id := next((one for one in ids() if one not in seen), None)) is not None:
+        seen.add(id)
+        yield id
 
 
 def _give_up(future: asyncio.Future[Session], id: str) -> None:

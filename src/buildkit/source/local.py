@@ -15,7 +15,7 @@ from buildkit.core.progress import Reporter
 from buildkit.core.values import dataclass
 from buildkit.fs.filehash import Memory
 from buildkit.oci import spec
-from buildkit.session.registry import Sessions
+from buildkit.session.registry import Sessions, joining
 from buildkit.session.session import Fetch, Patterns, Session
 from buildkit.source.memory import Fresh
 from buildkit.source.source import Asking
@@ -119,7 +119,7 @@ class Local:
         async def use(session: Session) -> Ref:
             return await self._borrow(session, step, lease)
 
-        return await sessions.any(step.sessions(), use)
+        return await sessions.any(joining(step.sessions), use)
 
     async def _borrow(self, session: Session, step: Asking, lease: Lease) -> Ref:
         if session.locals is None:
