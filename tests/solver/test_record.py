@@ -8,7 +8,7 @@ from tests.kit.graphs import World, vertex
 from buildkit.core.db import Database
 from buildkit.core.errors import Internal
 from buildkit.solver.job import Solver
-from buildkit.solver.record import Difference, StepRecords, differences
+from buildkit.solver.record import StepRecord, StepRecords
 
 
 class Noted(World):
@@ -86,30 +86,33 @@ async def test_a_failed_step_keeps_its_error():
     assert (found.outcome, found.error) == ("failed", "boom")
 
 
-async def test_a_miss_is_explained_by_the_difference_to_the_nearest_earlier_record():
-    w = Noted()
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("[2/3] RUN make", ["[2/3] RUN make", "[build 3/4] RUN make", "[2/3] RUN other"]),
+        ("[9/9] RUN make", ["[build 3/4] RUN make", "[2/3] RUN make"]),
+        ("[2/3] RUN new", ["[2/3] RUN other", "[2/3] RUN make"]),
+        ("[2/5] make", ["[2/3] RUN other", "[2/3] RUN make"]),
+        ("RUN make", ["[build 3/4] RUN make", "[2/3] RUN make"]),
+        ("[7/8] RUN nothing", []),
+    ],
+)
+async def test_records_of_what_may_be_the_same_step_are_near(name, found):
+    steps = Noted().steps
+    for number, earlier in enumerate(["[2/3] RUN make", "[2/3] RUN other", "[build 3/4] RUN make", "[1/3] FROM x"]):
+        steps.save(StepRecord(f"sha256:{number}", earlier, "executed", events=(("completed", number),)), "mine")
+    steps.save(StepRecord("sha256:9", name, "executed", events=(("completed", 1),)), "another's")
+    near = steps.near(StepRecord("sha256:x", name, "executed"), "mine", 10)
+    assert [one.name for one in near] == found
 
-    def g(name, seed, files, **facts):
-        return vertex(name, seed, "r", vertex("ctx", "x" + files, files), content=[0], during=noting(op=facts))
 
-    await w.build(g("RUN make", "s0", "f1", args=["make"], env={"A": "1"}))
-    await w.build(g("RUN other", "s9", "f1", args=["other"]))
-    new = (await w.records(g("RUN make", "s1", "f2", args=["make"], env={"A": "2"})))["RUN make"]
-    old = w.steps.find_nearest(new)
-    assert old is not None
-    found = {one.path: (one.old, one.new) for one in differences(old, new)}
-    assert found["op.env.A"] == ("1", "2")
-    assert found["op"] == (old.ops, new.ops)
-    assert "inputs[0].content" in found
-    assert "op.args" not in found
-
-
-async def test_the_same_definition_is_nearer_than_the_same_name():
-    w = Noted()
-    await w.build(vertex("a", "s0", "r0", during=noting(n=1)))
-    await w.build(vertex("b", "s0", "r1", during=noting(n=2), ignore_cache=True))
-    new = (await w.records(vertex("a", "s0", "r2", during=noting(n=3), ignore_cache=True)))["a"]
-    assert differences(w.steps.find_nearest(new), new) == [Difference("n", 1, 3)]
+async def test_a_step_that_is_still_there_is_not_near_for_its_place():
+    steps = Noted().steps
+    steps.save(StepRecord("sha256:1", "[2/3] RUN make", "executed", events=(("completed", 1),)), "mine")
+    new = StepRecord("sha256:x", "[2/3] RUN new", "executed")
+    assert [one.name for one in steps.near(new, "mine", 10)] == ["[2/3] RUN make"]
+    assert steps.near(new, "mine", 10, {"RUN make", "RUN new"}) == []
+    assert steps.near(new, "mine", 1) == []
 
 
 async def test_old_records_are_dropped(monkeypatch):

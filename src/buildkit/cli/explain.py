@@ -34,7 +34,7 @@ def explanation_text(explanations: Sequence[Explanation]) -> str:
     for one in explanations:
         lines.append(f"{_plain(one.name)}")
         if one.reason == "new":
-            lines.append("  ran for the first time: no earlier step is like it")
+            lines.append("  ran because there is no earlier record of it")
         for change in one.changes[:_MOST_LINES]:
             lines.append("  ran because " + _plain(_sentence(one.reason, change)))
         if len(one.changes) > _MOST_LINES:
@@ -43,11 +43,13 @@ def explanation_text(explanations: Sequence[Explanation]) -> str:
 
 
 def _sentence(reason: str, change: Change) -> str:
-    if reason == "ignore-cache":
-        return "the cache is ignored (--no-cache)"
-    if reason == "evicted":
-        return f"its result is gone ({change.new})"
     field, path, old, new = change.field, change.path, change.old, change.new
+    if reason == "ignore-cache":
+        return f"the cache is ignored ({f'--no-cache: {new}' if new else 'as its definition says'})"
+    if reason == "evicted":
+        return f"its result is gone ({new})"
+    if reason == "failed":
+        return f"it failed the last time: {old}"
     if field == "input":
         return f"{path} is not as it was" if old is None else f"it follows {new} instead of {old}"
     if field == "file":

@@ -74,7 +74,7 @@ def _explain(parsed: Parsed, form: str, explanations: Sequence[Explanation]) -> 
 
     text = explanation_json(explanations) if form == "json" else explanation_text(explanations)
     if path := parsed.text("explain-file"):
-        write_whole(path, text.encode(errors="surrogateescape"))
+        write_whole(path, text.encode(errors="backslashreplace"))
     else:
         sys.stderr.write(text.encode(errors="backslashreplace").decode())
         sys.stderr.flush()

@@ -11,6 +11,7 @@ from logging import getLogger
 
 from buildkit.core.errors import BuildkitError
 from buildkit.core.memory import give_back
+from buildkit.core.values import replace
 from buildkit.store.gc import PrunePolicy
 from buildkit.store.store import Store
 
@@ -31,7 +32,7 @@ class Collection:
         self, store: Store, policies: Sequence[PrunePolicy], forget_keys: Callable[[], Awaitable[None]]
     ) -> None:
         self._store = store
-        self._policies = tuple(policies)
+        self._policies = tuple(replace(one, rule=f"gc policy {n}") for n, one in enumerate(policies, 1))
         self._forget_keys = forget_keys
         self._last: float | None = None
         self._keys_forgotten: float | None = None

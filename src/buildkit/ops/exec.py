@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
+from buildkit.core.values import astuple
 from buildkit.fs.contenthash import Selector
 from buildkit.ops import gojson
 from buildkit.ops.contents import content_digest
@@ -34,16 +35,20 @@ class ExecOp:
         """One: the op, less what does not matter, and the parts of the inputs that it sees."""
         key = exec_key(self._op, self._platform)
         uses = uses_of_inputs(self._op, self._count)
-        step.note(kind="exec", key=key, selectors=[use.selectors for use in uses])
-        yield CacheMap(gojson.digest(key), tuple(map(self._input, uses)))
+        digested = [[Selector(p, follow_links=True) for p in use.paths] if use.by_content else [] for use in uses]
+        step.note(
+            kind="exec",
+            key=key,
+            selectors=[use.selectors for use in uses],
+            digested=[[astuple(one) for one in some] for some in digested],
+        )
+        yield CacheMap(gojson.digest(key), tuple(map(self._input, uses, digested)))
 
-    def _input(self, use: InputUse) -> CacheInput[Result]:
+    def _input(self, use: InputUse, digested: list[Selector]) -> CacheInput[Result]:
         selector = selector_digest(use.selectors) if use.selectors else ""
         if not use.by_content:
             return CacheInput(selector)
-        return CacheInput(
-            selector, content_digest(self._worker, [Selector(path, follow_links=True) for path in use.paths])
-        )
+        return CacheInput(selector, content_digest(self._worker, digested))
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Run it; the results are the trees of those mounts that have an output."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 from buildkit.core.errors import BuildkitError, SolveDetail
+from buildkit.core.values import astuple
 from buildkit.fs.contenthash import Selector
 from buildkit.ops import gojson
 from buildkit.ops.contents import content_digest
@@ -30,14 +31,20 @@ class FileOp:
         """One: the actions, and what they read of the inputs."""
         key = file_key(self._op.file, self._count)
         selectors = selectors_of(self._op.file, self._count)
-        step.note(kind="file", key=gojson.plain(key), selectors=[[s.path for s in some or ()] for some in selectors])
-        yield CacheMap(gojson.digest(key), tuple(map(self._input, selectors)))
+        digested = [distinct(some or ()) for some in selectors]
+        step.note(
+            kind="file",
+            key=gojson.plain(key),
+            selectors=[[one.path for one in some or ()] for some in selectors],
+            digested=[[astuple(one) for one in some] for some in digested],
+        )
+        yield CacheMap(gojson.digest(key), tuple(map(self._input, selectors, digested)))
 
-    def _input(self, selectors: list[Selector] | None) -> CacheInput[Result]:
+    def _input(self, selectors: list[Selector] | None, digested: list[Selector]) -> CacheInput[Result]:
         if selectors is None:
             return CacheInput()
         selector = selector_digest(selected_paths(selectors))
-        return CacheInput(selector, content_digest(self._worker, distinct(selectors)))
+        return CacheInput(selector, content_digest(self._worker, digested))
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Do it; the results are the trees of those actions that have an output."""

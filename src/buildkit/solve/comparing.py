@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from buildkit.core.explanation import Change
-from buildkit.core.values import dataclass
-from buildkit.solve.fields import NAMED, Field, fields_of, named_change, shown
-from buildkit.solver.record import InputRecord, StepRecord
+from buildkit.core.values import dataclass, field
+from buildkit.solve.fields import NAMED, Field, field_change, fields_of
+from buildkit.solver.record import InputRecord, StepRecord, title_of
 from buildkit.store.lease import Lease
 from buildkit.store.listings import FileState
 from buildkit.store.refs import Ref
@@ -17,6 +17,10 @@ from buildkit.store.store import Store
 
 _MOST_FILES = 1000
 """Changed files that are told of one input."""
+
+Files = dict[str, FileState]
+Selection = list[list[Any]]
+"""The fields of each `buildkit.fs.contenthash.Selector`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,49 +30,63 @@ class Comparing:
     store: Store
     lease: Lease
     trees: Mapping[tuple[str, int], str]
-    secrets: tuple[str, ...] = ()
+    _listings: dict[str, Files | None] = field(default_factory=dict[str, "Files | None"])
 
     async def changes(self, old: StepRecord, new: StepRecord) -> list[Change]:
-        """What is not as it was, each thing once."""
-        changes = _exact(list(self._fields(fields_of(old.facts), fields_of(new.facts))))
-        if len(old.inputs) != len(new.inputs):
-            return [*changes, Change("inputs", "", str(len(old.inputs)), str(len(new.inputs)))]
-        for one, other in zip(old.inputs, new.inputs, strict=True):
-            changes += await self._input(one, other)
+        """What is not as it was, each thing once; nothing when the step is the same."""
+        changes = _exact(list(_field_changes(fields_of(old.facts), fields_of(new.facts))))
+        same_count = len(old.inputs) == len(new.inputs)
+        # with another number of inputs only the first is sure to be the same: the others follow from what was told
+        for number in range(len(new.inputs) if same_count else min(1, len(old.inputs), len(new.inputs))):
+            changes += await self._input(old, new, number)
+        if not changes and not same_count:
+            return [Change("inputs", "", str(len(old.inputs)), str(len(new.inputs)))]
+        if not changes and not set(old.ops) & set(new.ops):
+            return [Change("definition", "", *(one.ops[0] if one.ops else None for one in (old, new)))]
         return list(dict.fromkeys(changes))
 
-    def _fields(self, before: Mapping[Field, Any], after: Mapping[Field, Any]) -> Iterator[Change]:
-        for field in dict.fromkeys((*before, *after)):
-            old, new = before.get(field), after.get(field)
-            if old != new:
-                named = named_change(field, old, new)
-                yield named or Change(*field, shown(field, old, self.secrets), shown(field, new, self.secrets))
-
-    async def _input(self, old: InputRecord, new: InputRecord) -> list[Change]:
-        if old.content and new.content:
-            return [] if old.content == new.content else await self._files(old, new)
-        if set(old.keys) & set(new.keys):
+    async def _input(self, old: StepRecord, new: StepRecord, number: int) -> list[Change]:
+        one, other = old.inputs[number], new.inputs[number]
+        if one.content and other.content:
+            if one.content == other.content:
+                return []
+            return await self._files(one, other, _selection(old, number), _selection(new, number))
+        if set(one.keys) & set(other.keys):
             return []
-        before, after = fields_of(old.facts), fields_of(new.facts)
+        before, after = fields_of(one.facts), fields_of(other.facts)
         if before and after:
-            changes = _exact(list(self._fields(before, after)))
+            changes = _exact(list(_field_changes(before, after)))
             if changes:
                 return changes
-        return [Change("input", new.name, None if old.name == new.name else old.name, new.name)]
+        same = title_of(one.name) == title_of(other.name)
+        return [Change("input", other.name, None if same else one.name, other.name)]
 
-    async def _files(self, old: InputRecord, new: InputRecord) -> list[Change]:
-        before, after = self.store.files_of(old.content), self.store.files_of(new.content)
+    async def _files(
+        self, old: InputRecord, new: InputRecord, selected: Selection, selection: Selection
+    ) -> list[Change]:
+        before, after = self._listing(old.content, selected), self._listing(new.content, selection)
+        if before is None or after is None:
+            return [Change("content", new.name, old.content, new.content)]
+        paths: set[str] = {*before, *after}
+        if selected != selection:  # which files there are follows from that
+            paths = {*before} & {*after}
         changes: list[Change] = []
-        if before is not None and after is not None:
-            for path in sorted({*before, *after}):
-                one, other = before.get(path), after.get(path)
-                if one != other:
-                    same = await self._has_same_content(new, path, one, other)
-                    changes += _file_changes("/" + path, one, other, same)
-                if len(changes) > _MOST_FILES:
-                    break
-        # none: the same files, selected in another way
-        return changes or [Change("content", new.name, old.content, new.content)]
+        for path in sorted(paths):
+            one, other = before.get(path), after.get(path)
+            if one != other:
+                same = await self._has_same_content(new, path, one, other)
+                changes += _file_changes("/" + path, one, other, same)
+            if len(changes) > _MOST_FILES:
+                break
+        if changes or selected != selection:
+            return changes
+        return [Change("content", new.name, old.content, new.content)]
+
+    def _listing(self, content: str, selection: Selection) -> Files | None:
+        key = f"{content} {selection}"
+        if key not in self._listings:
+            self._listings[key] = self.store.files_of(content, selection)
+        return self._listings[key]
 
     async def _has_same_content(
         self, new: InputRecord, path: str, before: FileState | None, after: FileState | None
@@ -86,10 +104,26 @@ class Comparing:
         return await self.store.digest_as(Ref(name), path, before, self.lease) == before.digest
 
 
+def _selection(record: StepRecord, number: int) -> Selection:
+    """What was selected of an input, the same for a record of this build and for one that was stored."""
+    digested = record.facts.get("digested", ())
+    selected = digested[number] if number < len(digested) else ()
+    return [[list(part) if isinstance(part, tuple) else part for part in one] for one in selected]
+
+
+def _field_changes(before: Mapping[Field, Any], after: Mapping[Field, Any]) -> Iterator[Change]:
+    for name in dict.fromkeys((*before, *after)):
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            yield field_change(name, old, new)
+
+
 def _exact(changes: list[Change]) -> list[Change]:
-    """A digest says more than the name that leads to it."""
-    named = any(one.field in NAMED for one in changes)
-    return [one for one in changes if not named or one.field not in ("source", "attribute")]
+    """A digest says more than the name that leads to it, and an action that is another one more than its fields."""
+    if any(one.field in NAMED for one in changes):
+        changes = [one for one in changes if one.field not in ("source", "attribute")]
+    others = {one.path for one in changes if one.field == "action"}
+    return [one for one in changes if one.field in ("action", "source") or one.path not in others]
 
 
 def _file_changes(path: str, old: FileState | None, new: FileState | None, same: bool) -> Iterator[Change]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 
 from buildkit.core.digest import sha256_text
@@ -12,13 +13,15 @@ from buildkit.core.values import dataclass
 from buildkit.session.session import Session
 from buildkit.solve.comparing import Comparing
 from buildkit.solve.fields import is_local
+from buildkit.solve.hiding import Hiding
 from buildkit.solve.request import SolveRequest
-from buildkit.solver.record import StepRecord, StepRecords
+from buildkit.solver.record import StepRecord, StepRecords, title_of
 from buildkit.store.lease import Lease
 from buildkit.store.store import Store
 
 IGNORED = "the cache is ignored"
 _RAN = ("executed", "failed")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def scope_of(request: SolveRequest, session: Session | None) -> str:
@@ -37,63 +40,80 @@ def scope_of(request: SolveRequest, session: Session | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class StepHistory:
-    """The records of steps, scope by scope."""
+class Explainer:
+    """Explains one build. ``since`` is when it began, in nanoseconds since the epoch; ``lease`` holds its results."""
 
     steps: StepRecords
     store: Store
+    scope: str
+    since: int
+    lease: Lease
+    hiding: Hiding
+    ignored: str | None
+    """What the build was told to run anew (``--no-cache``), in words."""
 
-    def save(self, records: Sequence[StepRecord], scope: str) -> None:
-        """Keep what ran, and what was loaded from elsewhere."""
+    def save(self, records: Sequence[StepRecord]) -> None:
+        """Keep what ran, and what was loaded that the scope does not know."""
         for record in records:
-            if not is_local(record) and (record.outcome == "executed" or not self.steps.knows(record.vertex)):
-                self.steps.save(record, scope)
+            if not is_local(record) and (record.outcome in _RAN or not self.steps.knows(record, self.scope)):
+                self.steps.save(record, self.scope)
 
-    async def explain(
-        self, records: Sequence[StepRecord], scope: str, since: int, secrets: Sequence[str], lease: Lease
-    ) -> list[Explanation]:
-        """One explanation for each step that ran; ``since`` is when the build began, in nanoseconds since the epoch.
-
-        ``records`` are all of the build's, ``lease`` holds their results; ``secrets`` are not shown.
-        """
+    async def explain(self, records: Sequence[StepRecord]) -> list[Explanation]:
+        """One explanation for each step that ran; ``records`` are all of the build's."""
         trees = {(one.vertex, number): name for one in records for number, name in enumerate(one.results)}
-        comparing = Comparing(self.store, lease, trees, tuple(secret for secret in secrets if secret))
-        ran = [record for record in records if record.outcome in _RAN and not is_local(record)]
-        return [await self._explain(record, scope, since, comparing) for record in ran]
+        comparing = Comparing(self.store, self.lease, trees)
+        titles = frozenset(title_of(record.name) for record in records)
+        return [await self._explain(one, titles, comparing) for one in records if self._ran(one)]
 
-    async def _explain(self, record: StepRecord, scope: str, since: int, comparing: Comparing) -> Explanation:
+    def _ran(self, record: StepRecord) -> bool:
+        """Whether it ran for this build, and not for another before that began."""
+        return record.outcome in _RAN and record.created_at >= self.since and not is_local(record)
+
+    async def _explain(self, record: StepRecord, titles: frozenset[str], comparing: Comparing) -> Explanation:
         if record.reason == IGNORED:
-            return _because(record, "ignore-cache", [Change("no-cache")])
-        # of those with the fewest changes the newest, which comes first
+            return self._because(record, "ignore-cache", [Change("no-cache", "", None, self.ignored)])
         best: tuple[StepRecord, list[Change]] | None = None
-        for earlier in (self.steps.of_vertex(record, since), self.steps.alike(record, scope, since)):
-            for old in earlier if best is None else ():
-                changes = await comparing.changes(old, record)
-                if best is None or len(changes) < len(best[1]):
-                    best = old, changes
+        for old in self.steps.near(record, self.scope, self.since, titles):
+            changes = await comparing.changes(old, record)
+            if best is None or len(changes) < len(best[1]):
+                best = old, changes
         if best is None:
-            return _because(record, "new", [])
+            return self._because(record, "new", [])
         old, changes = best
-        if not changes:
-            return _because(record, "evicted", [self._eviction(old)])
-        return _because(record, "input" if all(one.field == "input" for one in changes) else "changed", changes)
+        if changes:
+            only_inputs = all(one.field == "input" for one in changes)
+            return self._because(record, "input" if only_inputs else "changed", changes)
+        if old.outcome == "failed":
+            return self._because(record, "failed", [Change("error", "", old.error, None)])
+        return self._because(record, "evicted", [self._eviction(old)])
 
     def _eviction(self, record: StepRecord) -> Change:
         for result in record.results:
-            rule = self.store.eviction(result)
-            if rule is not None:
-                return Change("result", result, None, rule)
-        return Change("result", record.results[0] if record.results else "", None, "its record is gone")
+            found = self.store.eviction(result)
+            if found is not None:
+                rule, at = found
+                return Change("result", result, None, f"{rule}, at {time.strftime(_TIME, time.gmtime(at / 1e9))}")
+        first = next(filter(None, record.results), "")
+        lazy = bool(first) and self.store.find_ref(first, self.lease) is not None
+        return Change("result", first, None, "its layers were not here" if lazy else "its record is gone")
+
+    def _because(self, record: StepRecord, reason: str, changes: Sequence[Change]) -> Explanation:
+        hiding = self.hiding
+        return Explanation(record.vertex, hiding.text(record.name), reason, tuple(map(hiding.change, changes)))
 
 
-def _because(record: StepRecord, reason: str, changes: Sequence[Change]) -> Explanation:
-    return Explanation(record.vertex, record.name, reason, tuple(changes))
+def ignored_by(request: SolveRequest) -> str | None:
+    """What a frontend was told to run anew, in words; None when it was told nothing."""
+    stages = request.frontend_attrs.get("no-cache")
+    if stages is None:
+        return None
+    return f"stages {stages}" if stages else "every step"
 
 
-async def secrets_of(records: Sequence[StepRecord], session: Session | None) -> list[str]:
-    """The values of the secrets that steps could see, so that none is shown."""
+async def hiding_of(records: Sequence[StepRecord], session: Session | None) -> Hiding:
+    """Hides the values of the secrets that steps could see."""
     if session is None or session.secrets is None:
-        return []
+        return Hiding()
     ids = {id for record in records for id in _secret_ids(record)}
 
     async def get(id: str) -> str:
@@ -103,7 +123,8 @@ async def secrets_of(records: Sequence[StepRecord], session: Session | None) -> 
         except BuildkitError:
             return ""
 
-    return list(await asyncio.gather(*map(get, ids)))
+    found = set(await asyncio.gather(*map(get, ids)))
+    return Hiding(tuple(sorted(filter(None, found), key=len, reverse=True)))
 
 
 def _secret_ids(record: StepRecord) -> Iterator[str]:

@@ -1,33 +1,47 @@
-"""The fields of a step's cache key, from what its op noted: named as users know them."""
+"""The fields of a step's cache key, from what its op noted: named and written as users know them."""
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from buildkit.core.explanation import Change
-from buildkit.core.pattern import Pattern
 from buildkit.solver.record import StepRecord
 
 Field = tuple[str, str]
 """What kind of thing, and which."""
 
-HIDDEN = "(hidden)"
-_SECRET_NAME = Pattern(
-    r"(?i).*(?:^|_|-)(?:api-?key|auth|credentials?|key|passwords?|passwd|pword|secrets?|tokens?|apikey)(?:$|_|-).*"
-)
-_META = {"cwd": "workdir", "user": "user", "hostname": "hostname", "extraHosts": "host", "ulimit": "ulimit"}
-_LONGEST = 200
-_ACTIONS = (("src", "copy"), ("data", "mkfile"), ("oldpath", "symlink"), ("makeParents", "mkdir"))
-_ACTION_FIELDS = {"mode": "chmod", "owner": "chown", "dest": "destination", "src": "name", "data": "text"}
 NAMED = ("image", "blob", "checksum", "commit")
-_PLUMBING = ("input", "output", "resultID")
+"""Fields of sources: a name, and the digest that it stands for."""
+
+_META = {"cwd": "workdir", "extraHosts": "host"}
+_NETWORKS = ("sandbox", "host", "none")
+_SECURITY = ("sandbox", "insecure")
+_MOUNTS = ("bind", "secret", "ssh", "cache", "tmpfs")
+_SHARING = ("shared", "private", "locked")
+_NO_INPUT = -1
+_ROOT = "/"
+_ACTIONS = (("src", "copy"), ("data", "mkfile"), ("oldpath", "symlink"), ("makeParents", "mkdir"))
+_ACTION_FIELDS = {
+    "mode": "chmod",
+    "modeStr": "chmod",
+    "owner": "chown",
+    "dest": "destination",
+    "data": "text",
+    "include_patterns": "include",
+    "exclude_patterns": "exclude",
+    "required_paths": "required",
+    "followSymlink": "follow-links",
+    "dirCopyContents": "copy-contents",
+    "attemptUnpackDockerCompatibility": "unpack",
+}
+_NO_MODE = -1
 
 
 def fields_of(facts: Mapping[str, Any]) -> dict[Field, Any]:
-    """Every field with its value, comparable from build to build."""
+    """Every field with its value: text, or for those `NAMED` a name and what it stands for."""
     kind = facts.get("kind")
     if kind == "exec":
         return dict(_exec(facts))
@@ -51,17 +65,19 @@ def _exec(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
                 variable, _, text = entry.partition("=")
                 yield ("env", variable), text
         else:
-            yield (_META.get(name, name), ""), value
+            yield (_META.get(name, name), ""), _text(value)
+    yield ("network", ""), _word(_NETWORKS, op.get("network", 0))
+    yield ("security", ""), _word(_SECURITY, op.get("security", 0))
+    selectors = [list(paths) for paths in facts.get("selectors", ())]
     for mount in op.get("mounts", ()):
-        yield ("mount", mount.get("dest", "")), {k: v for k, v in mount.items() if k not in _PLUMBING and k != "dest"}
+        text = _mount(mount, _taken(selectors, mount))
+        if (mount.get("dest"), text) != (_ROOT, "bind"):
+            yield ("mount", mount.get("dest", "")), text
     for secret in op.get("secretenv", ()):
-        yield ("secret", secret.get("name", "")), secret.get("ID", "")
+        yield ("secret", secret.get("name", "")), secret.get("ID", "") + ", optional" * secret.get("optional", False)
     for name, value in op.items():
-        if name not in ("meta", "mounts", "secretenv"):
-            yield (name, ""), value
-    for number, paths in enumerate(facts.get("selectors", ())):
-        if any(path != "/" for path in paths):
-            yield ("source", str(number)), paths
+        if name not in ("meta", "mounts", "secretenv", "network", "security"):
+            yield (name, ""), _text(value)
 
 
 def _command(args: list[str]) -> str:
@@ -72,21 +88,67 @@ def _command(args: list[str]) -> str:
     return shlex.join(args)
 
 
+def _taken(selectors: list[list[str]], mount: Mapping[str, Any]) -> str:
+    """The path of its input that a mount shows: the next of those that the step noted for the input, in order."""
+    number = mount.get("input", 0)
+    of_input = "input" not in mount or number != _NO_INPUT
+    if not of_input or _word(_MOUNTS, mount.get("mountType", 0)) not in ("bind", "cache"):
+        return ""
+    return selectors[number].pop(0) if number < len(selectors) and selectors[number] else ""
+
+
+def _mount(mount: Mapping[str, Any], source: str) -> str:
+    """A mount in a few words, like ``cache, id=//root/.cache, locked``."""
+    cache, lent = mount.get("cacheOpt", {}), {**mount.get("secretOpt", {}), **mount.get("SSHOpt", {})}
+    said = {
+        "source": source if source != _ROOT else "",
+        "id": cache.get("ID") or lent.get("ID"),
+        "uid": lent.get("uid"),
+        "gid": lent.get("gid"),
+        "mode": f"{lent['mode']:04o}" if "mode" in lent else "",
+        "size": mount.get("TmpfsOpt", {}).get("size"),
+    }
+    words = [_word(_MOUNTS, mount.get("mountType", 0)), *(f"{name}={value}" for name, value in said.items() if value)]
+    if "sharing" in cache:
+        words.append(_word(_SHARING, cache["sharing"]))
+    flags = {"optional": lent.get("optional"), "readonly": mount.get("readonly")}
+    return ", ".join([*words, *(name for name, is_on in flags.items() if is_on)])
+
+
 def _file(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
     key = facts["key"]
+    selected = [path for paths in facts.get("selectors", ()) for path in paths]
     for number, encoded in enumerate(key["Actions"]):
         action = json.loads(b64decode(encoded))
         kind = next((kind for mark, kind in _ACTIONS if mark in action), "rm" if "path" in action else "action")
-        path = f"action {number + 1}" if len(key["Actions"]) > 1 else ""
+        path = f"action {number + 1}" if number else ""
         yield ("action", path), kind
         for name, value in action.items():
-            text = b64decode(value).decode(errors="replace") if name == "data" else value
-            yield (_ACTION_FIELDS.get(name, name), path), text
-    for paths in facts.get("selectors", ()):
-        if paths:
-            yield ("source", ""), paths
+            if name == "src" and selected:  # only its last part; the whole is among those selected
+                continue
+            if (text := _action_value(name, value)) is not None:
+                yield (_ACTION_FIELDS.get(name, "source" if name == "src" else name), path), text
+    if selected:
+        yield ("source", ""), ", ".join(selected)
     if "indexes" in key:
-        yield ("order", ""), key["indexes"]
+        yield ("order", ""), _text(key["indexes"])
+
+
+def _action_value(name: str, value: Any) -> str | None:
+    if name == "data":
+        return b64decode(value).decode(errors="replace")
+    if name == "mode":
+        return None if value == _NO_MODE else f"{value & 0o7777:04o}"
+    if name == "owner":
+        return ":".join(_owner(value[part]) for part in ("user", "group") if value.get(part))
+    if name == "timestamp" and value == -1:
+        return None
+    return _text(value)
+
+
+def _owner(option: Mapping[str, Any]) -> str:
+    said = option.get("User") or option
+    return str(said["byName"].get("name", "")) if "byName" in said else str(said.get("byId", 0))
 
 
 def _source(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
@@ -95,7 +157,7 @@ def _source(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
         return
     yield ("source", ""), identifier
     for name, value in facts.get("attrs", {}).items():
-        yield ("attribute", name), value
+        yield ("attribute", name), _text(value)
     for name, value, field in (
         ("image", "digest", "image"),
         ("blob", "digest", "blob"),
@@ -107,7 +169,7 @@ def _source(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
         yield ("commit", ""), (f"{facts.get('remote')}#{facts.get('ref')}", facts["commit"])
     for name in ("platform", "filename", "mode", "owner", "modified"):
         if name in facts:
-            yield (name, ""), facts[name]
+            yield (name, ""), _text(facts[name])
 
 
 def _name(text: str) -> str:
@@ -115,25 +177,25 @@ def _name(text: str) -> str:
     return text.partition("@sha256:")[0]
 
 
-def named_change(field: Field, old: Any, new: Any) -> Change | None:
-    """The change of a field whose value is a name and what it stands for; None for other fields."""
-    if field[0] not in NAMED or old is None or new is None:
-        return None
+def _word(words: Sequence[str], number: int) -> str:
+    return words[number] if 0 <= number < len(words) else str(number)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def field_change(field: Field, old: Any, new: Any) -> Change:
+    """The change of a field from one value to another; None where it has none."""
+    if field[0] not in NAMED:
+        return Change(*field, old, new)
+    if old is None or new is None:
+        return Change(field[0], (new or old)[0], *(None if one is None else str(one[1]) for one in (old, new)))
     if old[0] == new[0]:
         return Change(field[0], new[0], old[1], new[1])
-    return Change(field[0], new[0], "@".join(old), "@".join(new))
-
-
-def shown(field: Field, value: Any, secrets: tuple[str, ...] = ()) -> str | None:
-    """A value for people to read: short, and without secrets."""
-    if value is None:
-        return None
-    if field[0] == "env" and _SECRET_NAME.fullmatch(field[1]):
-        return HIDDEN
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return Change(field[0], new[0], f"{old[0]}@{old[1]}", f"{new[0]}@{new[1]}")
 
 
 def is_local(record: StepRecord) -> bool:

@@ -86,8 +86,10 @@ class Builder:
                 try:
                     wanted = await self._ask(building, request, driver)
                     result = await evaluate(wanted, job)
-                except BuildkitError:
-                    await self._learn(request, job, lease, since, explained)
+                except BaseException as error:
+                    await self._learn(
+                        request, job, lease, since, explained if isinstance(error, BuildkitError) else None
+                    )
                     raise
                 await self._learn(request, job, lease, since, explained)
                 if attested is not None and request.exporters:
@@ -108,17 +110,24 @@ class Builder:
         self, request: SolveRequest, job: Job[Ref | None], lease: Lease, since: int, explained: Explained | None
     ) -> None:
         """Keep the records of what ran, so that a later build can be explained, and explain this one."""
-        if explained is None and not job.did("executed"):
+        if explained is None and not job.did("executed", "failed"):
             return
-        from buildkit.solve.explain import StepHistory, scope_of, secrets_of
+        from buildkit.solve.explain import Explainer, hiding_of, ignored_by, scope_of
 
         session = self.worker.sessions.find(request.session)
-        history, scope = StepHistory(self.steps, self.worker.store), scope_of(request, session)
+        records = job.records if explained is not None else []
+        explainer = Explainer(
+            self.steps,
+            self.worker.store,
+            scope_of(request, session),
+            since,
+            lease,
+            await hiding_of(records, session),
+            ignored_by(request),
+        )
         if explained is not None:
-            records = job.records
-            secrets = await secrets_of(records, session)
-            explained(await history.explain(records, scope, since, secrets, lease))
-        history.save(job.ended("executed", "loaded"), scope)
+            explained(await explainer.explain(records))
+        explainer.save(job.ended("executed", "loaded", "failed"))
 
     async def _ask(self, building: BuildBridge, request: SolveRequest, driver: Frontend | None) -> Result[LazyRef]:
         if request.definition is not None:

@@ -7,13 +7,14 @@ difference to the nearest earlier record. Ops add facts with `Step.note`; they n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Set
 from typing import Any, TypeVar, cast
 
 from buildkit.core.db import Database
 from buildkit.core.digest import Digest
 from buildkit.core.pattern import Pattern
 from buildkit.core.values import asdict, dataclass, field
+from buildkit.solver.decide import Level
 from buildkit.solver.keys import KeyId
 from buildkit.solver.lookup import Lookup
 from buildkit.solver.vertex import VertexState
@@ -27,12 +28,13 @@ CREATE TABLE IF NOT EXISTS step_record (
 );
 CREATE INDEX IF NOT EXISTS step_record_place ON step_record (scope, place);
 CREATE INDEX IF NOT EXISTS step_record_vertex ON step_record (vertex);
-CREATE INDEX IF NOT EXISTS step_record_op ON step_record (op);
 CREATE INDEX IF NOT EXISTS step_record_name ON step_record (name);
 """
 
-_DONE = ("executed", "loaded", "shared")
+_DONE = ("executed", "loaded", "shared", "failed")
 _LABEL = Pattern(r"\[((?:\S+ )*?)(\d+)/\d+\] ")
+_MOST_LIKE = 20
+"""Records of each kind that a step is compared with."""
 _KEPT = 20_000
 """Records kept, oldest dropped first: at about 2 kB each, 40 MB."""
 
@@ -80,15 +82,6 @@ class StepRecord:
         return self.events[-1][1] if self.events else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing in which two records differ; None where one of them does not have it."""
-
-    path: str
-    old: object
-    new: object
-
-
 def step_record(state: VertexState[R]) -> StepRecord:
     """The record of an active vertex as it stands."""
     inputs = []
@@ -122,10 +115,15 @@ def step_record(state: VertexState[R]) -> StepRecord:
 
 
 def _results(state: VertexState[R]) -> tuple[str, ...]:
-    edge = cast(Lookup[R] | None, next(iter(state.edges.values()), None))
-    if state.outputs is None or edge is None:
+    """Names of the outputs that are there, in order; "" for one that is not."""
+    edges = cast(Mapping[int, Lookup[R]], state.edges)
+    made = {number: cast(R, edge.result) for number, edge in edges.items() if edge.level is Level.RESULT}
+    if state.outputs is not None:
+        made = dict(enumerate(state.outputs))
+    home = next((edge.home for edge in edges.values()), None)
+    if home is None or not made:
         return ()
-    return tuple(edge.home.results.name(output) for output in state.outputs)
+    return tuple(home.results.name(made[n]) if n in made else "" for n in range(max(made) + 1))
 
 
 class StepRecords:
@@ -155,43 +153,42 @@ class StepRecords:
             if newest % 100 == 0:
                 self._db.execute("DELETE FROM step_record WHERE id <= ?", (newest - _KEPT,))
 
-    def knows(self, vertex: Digest) -> bool:
-        """Whether a record of this definition is kept."""
-        return bool(self._db.execute("SELECT 1 FROM step_record WHERE vertex = ? LIMIT 1", (vertex,)))
+    def knows(self, record: StepRecord, scope: str) -> bool:
+        """Whether a record of the scope with this name and cache map is kept."""
+        values = (scope, record.name, record.ops[0] if record.ops else "")
+        return bool(
+            self._db.execute("SELECT 1 FROM step_record WHERE scope = ? AND name = ? AND op = ? LIMIT 1", values)
+        )
 
-    def of_vertex(self, record: StepRecord, before: int) -> list[StepRecord]:
-        """Earlier records of the same definition, newest first; ``before`` in nanoseconds since the epoch."""
-        return self._select("vertex = ?", (record.vertex,), before)
+    def near(self, record: StepRecord, scope: str, before: int, others: Set[str] = frozenset()) -> list[StepRecord]:
+        """Earlier records of what may be the same step, the likeliest first; ``before`` in nanoseconds since the epoch.
 
-    def alike(self, record: StepRecord, scope: str, before: int) -> list[StepRecord]:
-        """Earlier records of the scope with the same name, else in the same place, newest first."""
-        named = self._select("scope = ? AND name = ?", (scope, record.name), before)
-        place = place_of(record)
-        return named or (self._select("scope = ? AND place = ?", (scope, place), before) if place else [])
+        Those of the scope with the same name; with the same name less its label (`title_of`), which tells where it
+        stood; those of the same definition in any scope; and those of the scope that stood in its place, unless
+        their titles are among ``others``, the titles of the build's steps.
+        """
+        title, place = title_of(record.name), place_of(record)
+        found = self._select("scope = ? AND name = ?", (scope, record.name), before)
+        titled = self._select("scope = ? AND substr(name, -?) = ?", (scope, len(title), title), before)
+        found |= {id: one for id, one in titled.items() if title_of(one.name) == title}
+        found |= self._select("vertex = ?", (record.vertex,), before)
+        if place:
+            standing = self._select("scope = ? AND place = ?", (scope, place), before)
+            found |= {id: one for id, one in standing.items() if title_of(one.name) not in others}
+        return [one for one in found.values() if one.outcome in _DONE]
 
-    def _select(self, where: str, values: tuple[str, ...], before: int) -> list[StepRecord]:
+    def _select(self, where: str, values: tuple[str | int, ...], before: int) -> dict[int, StepRecord]:
         rows = self._db.execute(
-            f"SELECT body FROM step_record WHERE {where} AND created_at < ? ORDER BY id DESC LIMIT 20",
+            f"SELECT id, body FROM step_record WHERE {where} AND created_at < ? ORDER BY id DESC LIMIT {_MOST_LIKE}",
             (*values, before),
         )
-        return [one for one in (_parse(body) for (body,) in rows) if one.outcome in _DONE]
+        return {id: _parse(body) for id, body in rows}
 
-    def find_nearest(self, record: StepRecord) -> StepRecord | None:
-        """The last earlier record of the same definition, else of an op with the same digest, else of the same name.
 
-        Steps that failed or were canceled are no measure.
-        """
-        op = record.ops[0] if record.ops else ""
-        for column, value in (("vertex", record.vertex), ("op", op), ("name", record.name)):
-            rows = self._db.execute(
-                f"SELECT body FROM step_record WHERE {column} = ? AND created_at < ? ORDER BY id DESC LIMIT 20",
-                (value, record.created_at),
-            )
-            for (body,) in rows:
-                found = _parse(body)
-                if value and found.outcome in _DONE:
-                    return found
-        return None
+def title_of(name: str) -> str:
+    """A step's name without the label of its platform, stage and number."""
+    match = _LABEL.match(name)
+    return name[match.end() :] if match else name
 
 
 def place_of(record: StepRecord) -> str:
@@ -210,38 +207,3 @@ def _parse(body: str) -> StepRecord:
     fields["results"] = tuple(fields.get("results", ()))
     fields["events"] = tuple((name, when) for name, when in fields["events"])
     return StepRecord(**fields)
-
-
-def differences(old: StepRecord, new: StepRecord) -> list[Difference]:
-    """In what the keys of two steps differ: facts first, by path, then the op's digest, then the inputs."""
-    found = list(
-        _compare(
-            "",
-            json.loads(json.dumps(dict(old.facts), default=str)),
-            json.loads(json.dumps(dict(new.facts), default=str)),
-        )
-    )
-    if not set(old.ops) & set(new.ops):
-        found.append(Difference("op", old.ops[:1], new.ops[:1]))
-    if len(old.inputs) != len(new.inputs):
-        found.append(Difference("inputs", len(old.inputs), len(new.inputs)))
-    for i, (before, after) in enumerate(zip(old.inputs, new.inputs, strict=False)):
-        if before.selector != after.selector:
-            found.append(Difference(f"inputs[{i}].selector", before.selector, after.selector))
-        if before.content and after.content:
-            if before.content != after.content:
-                found.append(Difference(f"inputs[{i}].content", before.content, after.content))
-        elif not set(before.keys) & set(after.keys):
-            found.append(Difference(f"inputs[{i}].keys", before.keys, after.keys))
-    return found
-
-
-def _compare(path: str, old: Any, new: Any) -> Iterator[Difference]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in {**old, **new}:
-            yield from _compare(f"{path}.{key}" if path else key, old.get(key), new.get(key))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for i, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _compare(f"{path}[{i}]", before, after)
-    elif old != new:
-        yield Difference(path, old, new)

@@ -12,7 +12,7 @@ from buildkit.core.digest import EMPTY, Digest
 from buildkit.core.values import astuple
 from buildkit.fs.contenthash import ContentTree, Missing, Selector
 from buildkit.store.lease import Lease
-from buildkit.store.listings import Listings
+from buildkit.store.listings import Listings, listing_name
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
 from buildkit.store.refs import Ref
@@ -68,8 +68,9 @@ class Checksums:
 
     def _of_view(self, view: View, selectors: Sequence[Selector]) -> Digest:
         digest = view.digest(selectors)
-        if not self.listings.has(digest):
-            self.listings.put(digest, view.listed(selectors), view.owner)
+        name = listing_name(digest, [astuple(one) for one in selectors])
+        if not self.listings.has(name):
+            self.listings.put(name, view.listed(selectors), view.owner)
         return digest
 
 
@@ -83,8 +84,10 @@ def digest_tree(
     with ContentTree(str(path), root_header=root_header) as tree:
         try:
             digest = tree.digest_all(selectors)
-            if listings is not None and not listings.has(digest):
-                listings.put(digest, tree.listed(selectors), None)
+            if listings is not None:
+                name = listing_name(digest, [astuple(one) for one in selectors])
+                if not listings.has(name):
+                    listings.put(name, tree.listed(selectors), None)
             return digest
         except Missing as error:
             from buildkit.fs.neighbours import explain_missing

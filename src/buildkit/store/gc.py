@@ -69,6 +69,8 @@ class PrunePolicy:
     reserved_space: int = 0
     max_used_space: int = 0
     min_free_space: int = 0
+    rule: str = "prune"
+    """What those whose results are gone are told to blame."""
 
     def __str__(self) -> str:
         limits = [
@@ -79,7 +81,7 @@ class PrunePolicy:
             self.min_free_space and f"keeping {self.min_free_space} bytes free",
             self.filters and f"matching {' or '.join(self.filters)}",
         ]
-        return "pruned: " + (", ".join(text for text in limits if text) or "everything unused")
+        return f"{self.rule}: " + (", ".join(text for text in limits if text) or "everything unused")
 
 
 def keep_bytes(policy: PrunePolicy, total: int, free: int) -> int:

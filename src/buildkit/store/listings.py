@@ -1,4 +1,7 @@
-"""What a content digest was made of, file by file: kept so that a later change can be told by path."""
+"""What a content digest was made of, file by file: kept so that a later change can be told by path.
+
+A digest does not tell names: the same content selected elsewhere has the same one. So a listing is named by both.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import os
 import posixpath
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from buildkit.core.db import Database
-from buildkit.core.digest import Digest, hex_of
+from buildkit.core.digest import Digest, hex_of, sha256_text
 from buildkit.core.errors import FailedPrecondition
 from buildkit.fs.contenthash import Listed
 from buildkit.fs.filehash import hash_file
@@ -23,10 +26,16 @@ MOST_FILES = 50_000
 MOST_BYTES = 64 << 20
 """Of listings in the database, compressed; the oldest go first."""
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS listings (
-    digest TEXT PRIMARY KEY, created INTEGER NOT NULL, files BLOB NOT NULL
+DROP TABLE IF EXISTS listings;
+CREATE TABLE IF NOT EXISTS file_listings (
+    name TEXT PRIMARY KEY, created INTEGER NOT NULL, files BLOB NOT NULL
 ) WITHOUT ROWID;
 """
+
+
+def listing_name(digest: Digest, selection: Sequence[Sequence[object]]) -> str:
+    """The name of the listing behind a digest; ``selection`` has the fields of each `contenthash.Selector`."""
+    return sha256_text(f"{digest} {json.dumps(selection)}")
 
 
 class FileState(NamedTuple):
@@ -41,27 +50,27 @@ class FileState(NamedTuple):
 
 
 class Listings:
-    """Listings by content digest."""
+    """Listings by `listing_name`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._ready = False
 
-    def has(self, digest: Digest) -> bool:
-        """Whether the files behind a digest are known."""
-        return bool(self._execute("SELECT 1 FROM listings WHERE digest = ?", (digest,)))
+    def has(self, name: str) -> bool:
+        """Whether a listing is there."""
+        return bool(self._execute("SELECT 1 FROM file_listings WHERE name = ?", (name,)))
 
-    def find(self, digest: Digest) -> dict[str, FileState] | None:
+    def find(self, name: str) -> dict[str, FileState] | None:
         """The files by path, relative to the root of their tree."""
         import zlib
 
-        for (content,) in self._execute("SELECT files FROM listings WHERE digest = ?", (digest,)):
+        for (content,) in self._execute("SELECT files FROM file_listings WHERE name = ?", (name,)):
             files = json.loads(zlib.decompress(content))
             return {path: FileState(*fields) for path, fields in files.items()}
         return None
 
-    def put(self, digest: Digest, files: Iterable[Listed], owner: tuple[int, int] | None) -> None:
-        """Keep the files behind a digest, unless they are too many; ``owner`` stands for all owners."""
+    def put(self, name: str, files: Iterable[Listed], owner: tuple[int, int] | None) -> None:
+        """Keep a listing, unless it is too long; ``owner`` stands for all owners."""
         import zlib
 
         listed = list(islice(files, MOST_FILES + 1))
@@ -75,14 +84,14 @@ class Listings:
             digest_ = "" if is_dir or not one.digest else hex_of(one.digest)
             found[one.path] = (status.st_mode, uid, gid, 0 if is_dir else status.st_size, digest_, one.link)
         content = zlib.compress(json.dumps(found, separators=(",", ":")).encode(), 1)
-        self._execute("INSERT OR REPLACE INTO listings VALUES (?, ?, ?)", (digest, time.time_ns(), content))
+        self._execute("INSERT OR REPLACE INTO file_listings VALUES (?, ?, ?)", (name, time.time_ns(), content))
         self._tidy()
 
     def _tidy(self) -> None:
-        ((total,),) = self._execute("SELECT sum(length(files)) FROM listings")
+        ((total,),) = self._execute("SELECT sum(length(files)) FROM file_listings")
         while total and total > MOST_BYTES:
-            ((digest, size),) = self._execute("SELECT digest, length(files) FROM listings ORDER BY created LIMIT 1")
-            self._execute("DELETE FROM listings WHERE digest = ?", (digest,))
+            ((name, size),) = self._execute("SELECT name, length(files) FROM file_listings ORDER BY created LIMIT 1")
+            self._execute("DELETE FROM file_listings WHERE name = ?", (name,))
             total -= size
 
     def _execute(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:

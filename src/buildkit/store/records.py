@@ -112,10 +112,10 @@ class Records:
         self._db.execute_many("INSERT OR REPLACE INTO ref_evictions VALUES (?, ?, ?)", [(id, rule, now) for id in ids])
         self._db.execute("DELETE FROM ref_evictions WHERE at < ?", (now - _WONDER_NS,))
 
-    def eviction(self, id: str) -> str | None:
-        """The rule by which a row was removed."""
-        rows = self._db.execute("SELECT rule FROM ref_evictions WHERE ref = ?", (id,))
-        return str(rows[0][0]) if rows else None
+    def eviction(self, id: str) -> tuple[str, int] | None:
+        """The rule by which a row was removed, and when, in nanoseconds since the epoch."""
+        rows = self._db.execute("SELECT rule, at FROM ref_evictions WHERE ref = ?", (id,))
+        return (str(rows[0][0]), int(rows[0][1])) if rows else None
 
     def find(self, id: str) -> Record | None:
         """The row, or None."""

@@ -290,9 +290,14 @@ class Store:
             return await asyncio.to_thread(digest_tree, Path(mounts[0].source), selectors)
         return await self._checksums.digest(ref, selectors, lease)
 
-    def files_of(self, digest: Digest) -> dict[str, FileState] | None:
-        """What a `checksum` was made of, by path; None when it is not known."""
-        return self._checksums.listings.find(digest)
+    def files_of(self, digest: Digest, selection: Sequence[Sequence[object]]) -> dict[str, FileState] | None:
+        """What a `checksum` was made of, by path; None when it is not known.
+
+        ``selection`` has the fields of each of its selectors.
+        """
+        from buildkit.store.listings import listing_name
+
+        return self._checksums.listings.find(listing_name(digest, selection))
 
     async def digest_as(self, ref: Ref, path: str, state: FileState, lease: Lease) -> str:
         """The digest (hex) that a file would have with the mode and owner of ``state``; "" when it is not there."""
@@ -304,8 +309,8 @@ class Store:
         async with self.mounted(ref, lease) as root:
             return await asyncio.to_thread(digest_as, str(root), path, state)
 
-    def eviction(self, id: str) -> str | None:
-        """The rule by which a ref was pruned; None when it was not."""
+    def eviction(self, id: str) -> tuple[str, int] | None:
+        """The rule by which a ref was pruned, and when, in nanoseconds since the epoch; None when it was not."""
         return self._parts.records.eviction(id)
 
     async def read_file(self, ref: Ref | None, path: str, lease: Lease, *, limit: int) -> bytes:
