@@ -40,6 +40,23 @@ async def test_a_finished_build_is_remembered(peer):
     assert not record.HasField("error")
 
 
+@pytest.mark.row("D158")
+async def test_where_the_sources_come_from_is_remembered_and_in_the_provenance(peer):
+    files = scratch().file(mkfile("/Dockerfile", b"FROM scratch\nCOPY Dockerfile /\n")).marshal().to_pb()
+    given = {"vcs:source": "https://h/x.git", "vcs:revision": "abc", "vcs:localdir:context": "."}
+    given |= {"vcs:localdir:dockerfile": "d", "attest:provenance": ""}
+    solve = {"Frontend": "dockerfile.v0", "FrontendInputs": {"dockerfile": files, "context": files}}
+    await peer.control("Solve", FrontendAttrs=given, Exporters=[{"Type": "image", "Attrs": {"name": "x/y"}}], **solve)
+    (event,) = await records(peer)
+    assert dict(event.record.FrontendAttrs) == given
+    [document] = event.record.Result.Attestations
+    parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=document.digest)
+    found = json.loads(b"".join(part.data for part in parts))["runDetails"]["metadata"]
+    assert found["buildkit_metadata"]["vcs"] == {
+        "source": "https://h/x.git", "revision": "abc", "localdir:context": ".", "localdir:dockerfile": "d",
+    }  # fmt: skip
+
+
 @pytest.mark.row("A35", "A188")
 async def test_an_internal_build_is_not_remembered(peer):
     await drive(peer, state(), Internal=True)

@@ -86,6 +86,27 @@ def test_mounts_of_every_type():
     assert "[internal] setting cache mount permissions" in out.names
 
 
+@pytest.mark.row("D68")
+def test_mounts_are_below_the_working_directory_and_may_come_from_other_images():
+    out = converted("FROM a\nWORKDIR /w\nRUN --mount=from=tool,target=rel --mount=from=tool,target=/abs x\n")
+    assert {m.dest for m in out.execs()[0].mounts} == {"/", "/w/rel", "/abs"}
+    assert out.sources()[1].startswith("docker-image://docker.io/library/tool:latest@sha256:")
+    with pytest.raises(DockerfileError, match=r'invalid mount target "/"$'):
+        converted("FROM a\nRUN --mount=target=/ x\n")
+
+
+@pytest.mark.row("D69", "D70")
+def test_a_step_may_name_its_network_and_its_security():
+    text = "".join(f"RUN --network={name} x\n" for name in ("default", "none", "host"))
+    assert [run.network for run in converted(f"FROM a\n{text}RUN x\n").execs()] == [0, 2, 1, 0]
+    assert [run.network for run in converted(f"FROM a\n{text}RUN x\n", network="host").execs()] == [1, 2, 1, 1]
+    text = "RUN --security=sandbox x\nRUN --security=insecure x\nRUN x\n"
+    assert [run.security for run in converted(f"FROM a\n{text}").execs()] == [0, 1, 0]
+    for flag, text in (("network", 'invalid network mode "x"'), ("security", 'security "x" is not valid')):
+        with pytest.raises(DockerfileError, match=f"{text}$"):
+            converted(f"FROM a\nRUN --{flag}=x y\n")
+
+
 @pytest.mark.row("D13", "D14")
 def test_here_documents_of_run():
     script, program, piped = converted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
 
 import pytest
@@ -171,6 +172,17 @@ def test_a_failing_step_tells_its_command_and_status(project):
     ]
 
 
+@pytest.mark.row("D72")
+def test_steps_see_a_path_the_arguments_and_the_home_of_their_user(project):
+    text = 'FROM {}\nARG A=1\nUSER {}\nRUN ["/bin/env"]\n'
+    base = "base AS b\nFROM scratch\nCOPY --from=b / /"
+    shown = project.build(text.format(base, "0"), "--no-cache").err
+    assert "A=1" in shown and "HOME=/root" in shown
+    assert "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" in shown
+    account = "base\nRUN echo u:x:7:7::/at/u:/bin/sh >> /etc/passwd"
+    assert "HOME=/at/u\n" in project.build(text.format(account, "u")).err
+
+
 # -- COPY and ADD --
 
 
@@ -240,6 +252,26 @@ COPY --exclude=x/skip --exclude=**/b . /e/
 """)
     files = sorted(path for path, line in tree.items() if line.startswith("-"))
     assert files == ["e/Dockerfile", "e/x/y/a", "e/z/d", "p/skip/c", "p/x/y/a"]
+
+
+@pytest.mark.row("D81")
+def test_sources_are_patterns_below_the_context(project):
+    project.write(a1="1", a2="2", d__e="3", **{"[x]": "4"})
+    text = "FROM scratch\nCOPY {} /to/\n"
+    copied = {
+        name: sorted(path for path in project.tree(text.format(name)) if path.startswith("to/"))
+        for name in ("a?", "a[^1]", "../../../a1", "/a2", "d", "[[]x]", "n*")
+    }
+    assert copied == {
+        "a?": ["to/a1", "to/a2"], "a[^1]": ["to/a2"], "../../../a1": ["to/a1"], "/a2": ["to/a2"], "d": ["to/e"],
+        "[[]x]": ["to/[x]"], "n*": [],
+    }  # fmt: skip
+    assert "to" not in project.tree(text.format("n*"))
+    assert re.fullmatch(
+        "error: failed to solve: failed to compute cache key: failed to calculate checksum of ref \\w{25}::\\w{25}: "
+        '"/none": not found',
+        project.fail(text.format("none")).partition(" (")[0],
+    )
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
