@@ -47,15 +47,30 @@ def test_later_times_become_the_epoch_and_nothing_else_changes(format):
     name = "d/" * 60 + "name"
     content = tar_of(member("old", 5, 700), member("new", 50, 1 << 20), member(name, 50, 3), format=format)
     result, changed = clamped(content, 10)
-    assert changed and times(result) == {"old": 5, "new": 10, name: 10} and len(result) == len(content)
+    assert changed and times(result) == {"old": 5, "new": 10, name: 10}
+    with tarfile.open(fileobj=io.BytesIO(result)) as tar:
+        assert [len(tar.extractfile(one).read().strip(b"x")) for one in tar] == [0, 0, 0]
     assert clamped(result, 10) == (result, False)
 
 
 @pytest.mark.row("E38")
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_tar_with_early_times_is_left_as_it_is(format):
-    content = tar_of(member("old", 5, 700), format=format)
+    content, _ = clamped(tar_of(member("old", 5, 700), format=format), 5)
     assert clamped(content, 5) == (content, False)
+    assert content.endswith(bytes(1024)) and not content.endswith(bytes(2048))
+
+
+@pytest.mark.row("E38")
+def test_a_tar_is_spelled_as_go_spells_it():
+    plain = tar_of(member("d/" * 60 + "name", 5, 3), format=tarfile.USTAR_FORMAT)
+    other = bytearray(plain)
+    other[100:108], other[329:345] = b"   644 \0", bytes(16)
+    other[148:156] = b"%06o\0 " % (sum(other[:148]) + sum(other[156:512]) + 8 * 32)
+    result, changed = clamped(bytes(other), 10)
+    assert changed and result[100:108] == b"0000644\0" and result[329:345] == b"0000000\0" * 2
+    assert result == clamped(plain, 10)[0]
+    assert clamped(result[:-1024], 10) == (result, True)
 
 
 @pytest.mark.row("E38")

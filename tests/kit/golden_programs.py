@@ -460,3 +460,18 @@ def _() -> llb.State:
     place = text().at(Range(1, 0, 1, 0))
     ran = base().run(["one"], name="n", location=place, platform=ARM64)
     return llb.load(ran.root.marshal(platform=AMD64, local_unique_id="u")).run(["two"]).root
+
+
+@program("made of nothing")
+def _() -> llb.State:
+    left = llb.mkdir("/a/b", 0o750, parents=True).mkfile("/a/b/f", "f", 0o600, owner=llb.Owner(3, 4))
+    lower = llb.scratch().file(left.symlink("b/f", "/a/l"))
+    upper = lower.file(llb.mkfile("/r", "r").rm("/a/l"))
+    copied = llb.scratch().file(llb.copy(upper, "/a", "/copy/", create_parents=True))
+    return llb.merge([llb.scratch().file(llb.mkdir("/z", 0o1777)), lower, llb.diff(lower, upper), copied])
+
+
+@program("made of a directory")
+def _() -> llb.State:
+    source = llb.local("src", exclude=["*.md"])
+    return llb.scratch().file(llb.copy(source, "/", "/in", contents_only=True, mode="go-r"))

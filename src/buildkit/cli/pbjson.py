@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+_RENAMED = {"pb.UserOpt.byID": "byId"}
 _KEPT = {("pb.FileAction", "input"), ("pb.FileAction", "secondaryInput"), ("pb.FileAction", "output")}
 
 
@@ -36,8 +37,9 @@ def to_go(message: Message) -> dict[str, Any]:
         oneof = field.containing_oneof
         if oneof is not None and len(oneof.fields) > 1:
             group = out.setdefault(oneof.name[:1].upper() + oneof.name[1:], {})
-            if message.WhichOneof(oneof.name) == field.name:
-                group[field.name] = _value(field, getattr(message, field.name))
+            value = getattr(message, field.name)
+            if message.WhichOneof(oneof.name) == field.name and (value or field.message_type is not None):
+                group[_RENAMED.get(field.full_name, field.name)] = _value(field, value)
             continue
         value = getattr(message, field.name)
         present = message.HasField(field.name) if field.has_presence else bool(value)

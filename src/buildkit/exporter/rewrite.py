@@ -1,7 +1,8 @@
 """``rewrite-timestamp``: times in layer tars that are later than the epoch become the epoch.
 
-Layers that the engine writes are clamped as they are written; this is for tars that came from elsewhere. Only
-times and checksums change, every other byte of the tar stays. The base image's own layers are left alone.
+Layers that the engine writes are clamped as they are written; this is for tars that came from elsewhere. They end,
+and their ustar headers spell numbers, as Go's archive/tar writes them, so that such layers are BuildKit's; every other
+byte stays. The base image's own layers are left alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from buildkit.core.values import replace
 from buildkit.exporter.epoch import format_rfc3339
 from buildkit.exporter.exporter import Exporting
 from buildkit.fs.tarread import Readable
-from buildkit.fs.tarwrite import padding
+from buildkit.fs.tarwrite import END, padding
 from buildkit.oci.compress import compressor, decompress
 from buildkit.oci.spec import OCI_LAYER, Descriptor, parse_config
 from buildkit.store.blobs import Compression
@@ -29,6 +30,12 @@ _BLOCK = 512
 _PIECE = 1 << 20
 _EMPTY = bytes(_BLOCK)
 _MTIME, _SIZE, _CHECKSUM = slice(136, 148), slice(124, 136), slice(148, 156)
+_USTAR = b"ustar\x0000"
+_NUMBERS = tuple(
+    (slice(at, end), 8 ** (end - at - 1) - 1)
+    for at, end in ((100, 108), (108, 116), (116, 124), (124, 136), (136, 148), (329, 337), (337, 345))
+)
+"""Mode, owner, group, size, time and device of a ustar header, and the most that each can say."""
 _GNU_TIMES = (slice(345, 357), slice(357, 369))
 _RECORD_TIMES = (b"mtime", b"atime", b"ctime")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -79,7 +86,7 @@ def _rewrite(layer: Layer, latest: int, compression: Compression, exporting: Exp
 
 
 class ClampedTar:
-    """A tar read through: the same bytes, with later times made ``latest``; ``changed`` tells whether any were."""
+    """A tar read through, with later times made ``latest``; ``changed`` tells whether any byte is another."""
 
     def __init__(self, stream: Readable, latest: int) -> None:
         self._stream = stream
@@ -92,10 +99,7 @@ class ClampedTar:
         size_of_next: int | None = None
         while block := self._take(_BLOCK, may_end=True):
             if block == _EMPTY:
-                yield block
-                while piece := self._some(_PIECE):
-                    yield piece
-                return
+                break
             kind, size = block[156:157], _number(block[_SIZE])
             if kind in (b"x", b"g"):
                 if size > _RECORD_LIMIT:
@@ -111,6 +115,11 @@ class ClampedTar:
                 yield from self._sparse_map()
             size, size_of_next = size if size_of_next is None else size_of_next, None
             yield from self._content(0 if kind in _WITHOUT_CONTENT else size)
+        rest = len(block)
+        while piece := self._some(_PIECE):
+            rest += len(piece)
+        self.changed |= rest != len(END)
+        yield END
 
     def _content(self, size: int) -> Iterator[bytes]:
         left = size + -size % _BLOCK
@@ -130,16 +139,21 @@ class ClampedTar:
 
     def _header(self, block: bytes, size: int | None) -> bytes:
         changed = bytearray(block)
+        if size is None and block[257:265] == _USTAR:
+            for field, most in _NUMBERS:
+                number = _number(block[field])
+                if not block[field][0] & 0x80 and number <= most:
+                    changed[field] = b"%0*o\0" % (field.stop - field.start - 1, number)
         fields = [_MTIME, *(_GNU_TIMES if block[257:263] == b"ustar " else ())]
         for field in fields:
             if block[field].strip(b"\0 ") and _number(block[field]) > self._latest:
                 changed[field] = b"%011o\0" % max(self._latest, 0)
-                self.changed = True
         if size is not None:
             changed[_SIZE] = b"%011o\0" % size
         if changed != block:
             changed[_CHECKSUM] = b" " * 8
             changed[_CHECKSUM] = b"%06o\0 " % sum(changed)
+            self.changed |= changed != block
         return bytes(changed)
 
     def _clamp_records(self, text: bytes) -> tuple[int | None, bytes]:

@@ -12,6 +12,8 @@ from buildkit.cli.flags import BadUsage, Command, Flag, Parsed
 if TYPE_CHECKING:
     from buildkit.api import ops_pb2 as pb
 
+_ESCAPES = {"\\": "\\\\", '"': '\\"', **dict(zip("\a\b\f\n\r\t\v", (f"\\{c}" for c in "abfnrtv"), strict=True))}
+
 COMMAND = Command(
     "debug dump-llb",
     "Show a definition from a file or from standard input: one JSON object a line, or a graph. Needs no daemon.",
@@ -115,5 +117,13 @@ def _action(action: pb.FileAction) -> str:
 
 
 def _quoted(text: str) -> str:
-    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(escapes.get(c, c) for c in text) + '"'
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    """As Go's ``%q`` writes it."""
+    if letter.isprintable() and letter not in _ESCAPES:
+        return letter
+    number = ord(letter)
+    form = f"\\x{number:02x}" if number < 0x80 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return _ESCAPES.get(letter, form)
