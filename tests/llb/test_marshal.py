@@ -305,6 +305,14 @@ def test_dot_draws_every_op_with_its_name():
     assert text.count("->") == 2
 
 
+def test_dot_says_where_inputs_are_mounted_and_what_files_are_made():
+    made = llb.scratch().file(llb.mkdir("/a").copy(llb.local("s"), "/b", "/c/").symlink("x", "/y").rm("/a"))
+    ran = llb.image("busybox").run("make", mounts=[llb.bind("/src", made), llb.bind("/out")])
+    text = llb.image("busybox").run("use", mounts=[llb.bind("/in", ran.mount("/out"))]).root.to_dot()
+    assert 'label="mkdir /a, copy /b /c/, symlink /y -> x, rm /a", shape=note' in text
+    assert '[label="/src"]' in text and '[label="1 /in"]' in text
+
+
 @pytest.mark.row("L16")
 def test_python_lines_are_shown_when_asked_for():
     state = llb.image("busybox").run("true").root

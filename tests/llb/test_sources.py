@@ -191,3 +191,28 @@ def test_the_advertised_capabilities():
     assert len(caps.BY_PING) == len(set(caps.BY_PING)) == 88
     assert "exec.meta.removemountstubs.recursive" not in caps.BY_PING
     assert "file.copy.modestring" not in caps.BY_PING
+
+
+@pytest.mark.row("L165", "L166")
+def test_the_capabilities_of_mounts_and_files():
+    mounts = [
+        llb.bind("/b", llb.image("a"), path="p", readonly=True, content_cache="on"),
+        llb.cache("/c", sharing="locked"),
+        llb.tmpfs("/t", 1),
+        llb.secret("/s"),
+        llb.ssh(),
+    ]
+    definition = llb.image("a").run("x", mounts=mounts).root.marshal()
+    required = {cap for cap in definition.metadata[definition.head].caps if cap.startswith("exec.mount.")}
+    kinds = "bind cache cache.sharing cache.content selector tmpfs tmpfs.size secret ssh".split()
+    assert required == {f"exec.mount.{kind}" for kind in kinds}
+    made = llb.scratch().file(llb.mkdir("/a").symlink("a", "/b").rm("/*", allow_wildcard=True)).marshal()
+    assert set(made.metadata[made.head].caps) == {"file.base"}  # clients send no more, see L15
+    files = "base rm.wildcard rm.nofollowsymlink copy.includeexcludepatterns copy.requiredpaths symlink.create".split()
+    advertised = {cap for cap in caps.BY_PING if cap.startswith(("exec.mount.", "file."))}
+    assert advertised == {
+        *required,
+        "exec.mount.bind.readwrite-nooutput",
+        *(f"file.{name}" for name in files),
+        "file.copy.alwaysreplaceexistingdestpaths",
+    }

@@ -15,7 +15,9 @@ _SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "build": "box3d"}
 
 
 def to_dot(definition: Definition) -> str:
-    """One node for each op, labelled as clients name it, and one edge for each input, labelled with its index."""
+    """One node for each op, labelled as clients name it, and one edge for each input, labelled with the places where
+    a command sees it, or with its number when it is not the first output of an op.
+    """
     from buildkit.api import ops as pb
 
     lines = ["digraph {"]
@@ -27,8 +29,10 @@ def to_dot(definition: Definition) -> str:
         lines.append(
             f"  {_quoted(digest)} [label={_quoted(label or _name(op))}, shape={_SHAPES.get(kind or '', 'box')}];"
         )
-        for i in op.inputs:
-            suffix = f' [label="{i.index}"]' if i.index else ""
+        for number, i in enumerate(op.inputs):
+            places = [m.dest for m in op.exec.mounts if m.input == number and m.dest != "/"]
+            label = " ".join([str(i.index)] * bool(i.index) + places)
+            suffix = f" [label={_quoted(label)}]" if label else ""
             lines.append(f"  {_quoted(i.digest)} -> {_quoted(digest)}{suffix};")
     return "\n".join([*lines, "}", ""])
 
@@ -40,8 +44,17 @@ def _name(op: pb.Op) -> str:
     if kind == "source":
         return op.source.identifier
     if kind == "file":
-        return ", ".join(str(action.WhichOneof("action")) for action in op.file.actions)
+        return ", ".join(map(_action_name, op.file.actions))
     return kind or "result"
+
+
+def _action_name(action: pb.FileAction) -> str:
+    kind = str(action.WhichOneof("action"))
+    if kind == "copy":
+        return f"copy {action.copy.src} {action.copy.dest}"
+    if kind == "symlink":
+        return f"symlink {action.symlink.newpath} -> {action.symlink.oldpath}"
+    return f"{kind} {getattr(action, kind).path}"
 
 
 def _quoted(text: str) -> str:
