@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.kit.golden_programs import AMD64, PROGRAMS
 
+from buildkit import llb
 from buildkit.api import ops_pb2 as pb
 from buildkit.core.digest import sha256
 
@@ -22,6 +23,17 @@ def test_a_program_has_the_bytes_that_buildkit_gives_it(name):
     assert readable(written.to_bytes()) == readable(wanted)
     assert [sha256(op) for op in written.ops] == GOLDEN[name]["vertices"]
     assert written.to_bytes() == wanted
+
+
+@pytest.mark.row("L1", "L208")
+@pytest.mark.parametrize("name", GOLDEN)
+def test_what_buildkit_wrote_is_read_and_written_again_unchanged(name):
+    written = base64.b64decode(GOLDEN[name]["definition"])
+    definition = llb.Definition.from_bytes(written)
+    assert definition.to_bytes() == written
+    again = llb.load(definition).marshal()
+    assert again.head == definition.head and sorted(again.ops) == sorted(definition.ops)
+    assert (again.metadata, again.source.locations) == (definition.metadata, definition.source.locations)
 
 
 def test_every_program_is_compared():

@@ -36,6 +36,8 @@ _NUMBERS = tuple(
     for at, end in ((100, 108), (108, 116), (116, 124), (124, 136), (136, 148), (329, 337), (337, 345))
 )
 """Mode, owner, group, size, time and device of a ustar header, and the most that each can say."""
+_SPELLED = re.compile(rb"(?s).{100}(?:[0-7]{7}\0){3}(?:[0-7]{11}\0){2}.{181}(?:[0-7]{7}\0){2}")
+"""A header with all of these as Go spells them."""
 _GNU_TIMES = (slice(345, 357), slice(357, 369))
 _RECORD_TIMES = (b"mtime", b"atime", b"ctime")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -139,7 +141,7 @@ class ClampedTar:
 
     def _header(self, block: bytes, size: int | None) -> bytes:
         changed = bytearray(block)
-        if size is None and block[257:265] == _USTAR:
+        if size is None and block[257:265] == _USTAR and not _SPELLED.match(block):
             for field, most in _NUMBERS:
                 number = _number(block[field])
                 if not block[field][0] & 0x80 and number <= most:
