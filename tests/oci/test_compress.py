@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildkit.core.errors import Corrupt, Exhausted, InvalidInput, Unsupported
+from buildkit.oci import compress
 from buildkit.oci.compress import compressor, decompress, detect
 
 TEXT = b"".join(b"line %d of something that repeats itself\n" % number for number in range(5000))
@@ -90,6 +91,39 @@ def test_a_bomb_is_read_in_pieces(kind: str) -> None:
     with pytest.raises(Exhausted):
         while piece := stream.read(1 << 16):
             assert len(piece) <= 1 << 16
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
+def test_many_small_members_take_time_by_their_size_and_not_by_its_square(kind: str, monkeypatch) -> None:
+    make = {"gzip": gzip.compress, "zstd": zstandard.compress, "bzip2": bz2.compress, "xz": lzma.compress}[kind]
+    given = []
+    real = compress._decoder(kind)
+
+    class Noted:
+        def __init__(self) -> None:
+            self._real = real()
+
+        def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+            given.append(len(data))
+            return self._real.decompress(data, max_length)
+
+        def __getattr__(self, name: str):
+            return getattr(self._real, name)
+
+    monkeypatch.setattr(compress, "_decoder", lambda kind: Noted)
+    content = make(b"x") * 20_000
+    assert plain(content, 1 << 16) == b"x" * 20_000
+    assert sum(given) < 8 * len(content)
+
+
+def test_a_zstd_frame_that_unpacks_to_much_at_once_is_not_moved_with_every_read() -> None:
+    """Reading in small pieces costs by the size: the rest of what a decoder gave is never copied."""
+    decoder = compress._ZstdDecoder()
+    decoder.decompress(zstandard.compress(bytes(8 << 20)), 1)
+    rest = decoder._ready
+    for _ in range(100):
+        decoder.decompress(b"", 1000)
+    assert decoder._ready.obj is rest.obj and len(decoder._ready) == len(rest) - 100_000
 
 
 @pytest.mark.parametrize(

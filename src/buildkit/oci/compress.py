@@ -19,6 +19,8 @@ _READ = 1 << 17
 _READ_ZSTD = 1 << 12
 """Few enough bytes that even the worst zstd input unpacks to about 128 MiB at once (where output cannot be limited)."""
 
+_LEAST = 1 << 6
+
 _MOST_WINDOW = 1 << 27
 _MOST_XZ_MEMORY = 1 << 28
 _MAGIC = (
@@ -90,7 +92,7 @@ def decompress(stream: Readable, *, most_bytes: int | None = None) -> Readable:
         if not more:
             break
         head += more
-    return _Plainer(stream, head, detect(head), most_bytes)
+    return _Plainer(_Input(stream, head), detect(head), most_bytes)
 
 
 class _Plain:
@@ -116,21 +118,48 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-class _Plainer:
-    def __init__(self, stream: Readable, head: bytes, kind: str, most_bytes: int | None) -> None:
+class _Input:
+    """A stream that takes back what a decoder did not use."""
+
+    def __init__(self, stream: Readable, head: bytes) -> None:
         self._stream = stream
-        self._head = head
+        self._back = head
+        self._content = memoryview(b"")
+
+    def take(self, size: int) -> bytes:
+        """Up to ``size`` bytes; empty means the end."""
+        if self._back:
+            piece, self._back = self._back[:size], self._back[size:]
+            return piece
+        if not self._content:
+            read = self._stream.read(max(size, _READ))
+            if len(read) <= size:
+                return read
+            self._content = memoryview(read)
+        piece, self._content = bytes(self._content[:size]), self._content[size:]
+        return piece
+
+    def put_back(self, content: bytes) -> None:
+        """Have ``content`` come next."""
+        self._back = content + self._back
+
+
+class _Plainer:
+    def __init__(self, given: _Input, kind: str, most_bytes: int | None) -> None:
+        self._input = given
         self._kind = kind
         self._left = most_bytes
         self._new = None if kind == "uncompressed" else _decoder(kind)
         self._decoder = self._new() if self._new else None
         self._failures = _failures(kind)
         self._chunk = _READ_ZSTD if kind == "zstd" and sys.version_info < (3, 14) else _READ
+        # decoders copy what they do not use: many small members take time by their size if they are given little
+        self._step = self._chunk
 
     def read(self, size: int, /) -> bytes:
         if size <= 0:
             return b""
-        piece = self._take(size) if self._new is None else self._decode(size, self._new)
+        piece = self._input.take(size) if self._new is None else self._decode(size, self._new)
         if self._left is not None:
             self._left -= len(piece)
             if self._left < 0:
@@ -141,12 +170,14 @@ class _Plainer:
         while self._decoder is not None:
             decoder = self._decoder
             if decoder.eof:
-                self._head = decoder.unused_data + self._head
+                self._input.put_back(decoder.unused_data)
+                self._step = _LEAST
                 self._decoder = self._next_member(new)
                 continue
             given = b""
             if decoder.needs_input:
-                given = self._take(self._chunk)
+                given = self._input.take(self._step)
+                self._step = min(2 * self._step, self._chunk)
                 if not given:
                     raise Corrupt(f"{self._kind} stream is truncated")
             try:
@@ -159,27 +190,18 @@ class _Plainer:
 
     def _next_member(self, new: Callable[[], _Decoder]) -> _Decoder | None:
         """Padding of zeroes may follow a member, and another member, but nothing else."""
-        while len(self._head) < 6:
-            more = self._stream.read(self._chunk)
+        head = b""
+        while len(head) < 6:
+            more = self._input.take(_LEAST)
             if not more:
                 break
-            self._head = (self._head + more).lstrip(b"\0")
-        self._head = self._head.lstrip(b"\0")
-        if not self._head:
-            return self._next_member(new) if self._more() else None
-        if detect(self._head) != self._kind:
+            head = (head + more).lstrip(b"\0")
+        if not head:
+            return None
+        if detect(head) != self._kind:
             raise Corrupt(f"{self._kind} stream is damaged: something else follows its end")
+        self._input.put_back(head)
         return new()
-
-    def _more(self) -> bool:
-        self._head = self._stream.read(self._chunk)
-        return bool(self._head)
-
-    def _take(self, size: int) -> bytes:
-        if self._head:
-            piece, self._head = self._head[:size], self._head[size:]
-            return piece
-        return self._stream.read(size)
 
 
 class _ZstdDecoder:
@@ -189,7 +211,7 @@ class _ZstdDecoder:
         import zstandard
 
         self._object = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW).decompressobj()
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     @property
     def eof(self) -> bool:
@@ -205,9 +227,9 @@ class _ZstdDecoder:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         if data:
-            self._ready += self._object.decompress(data)
+            self._ready = memoryview(self._object.decompress(data))
         piece, self._ready = self._ready[:max_length], self._ready[max_length:]
-        return piece
+        return bytes(piece)
 
 
 def _check_level(kind: str, level: int | None, most: int) -> None:
