@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.values import dataclass
 from buildkit.executor.executor import Attachment, Container, Secret, Source
-from buildkit.executor.stubs import make_parents, missing_places, remove_stubs
+from buildkit.executor.stubs import ALWAYS, check_places, make_parents, missing_places, remove_stubs
 from buildkit.executor.user import Identity, read_account_file, resolve_user
 from buildkit.fs import syscalls
 from buildkit.fs.mount import Mount, mount_all, unmount
@@ -82,12 +82,13 @@ class Bundle:
         self._close_sources()
 
     def note_stubs(self) -> None:
-        """Make the parents of mount points, and note those that are missing, for `close` to remove if still empty."""
+        """Check mount points, make their parents, and note those that are missing, for `close` to remove if empty."""
         destinations = [attachment.destination for attachment in self.container.mounts]
+        check_places(self.root, destinations)
         destinations += [mount.container_path for mount in self._of_devices]
         recursive = self.container.process.remove_stubs_recursive
         self._places = missing_places(self.root, destinations, recursive=recursive)
-        make_parents(self.root, destinations)
+        make_parents(self.root, (*ALWAYS, *destinations))
 
     def identity(self) -> Identity:
         """Who the process runs as, by the files of this root."""

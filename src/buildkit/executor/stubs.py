@@ -10,12 +10,34 @@ import os
 import stat
 from collections.abc import Sequence
 
-from buildkit.core.errors import FailedPrecondition
+from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.fs.places import make_directories, parent_of
 from buildkit.fs.tree import resolve_in_root, resolve_parts
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_ALWAYS = ("/etc/resolv.conf", "/etc/hosts")
+_PROC_FILES = (
+    "cpuinfo diskstats loadavg meminfo net/dev slabinfo stat swaps uptime sys/crypto/fips_enabled "
+    "sys/kernel/ns_last_pid"
+).split()
+"""What may be replaced: files that tell about the machine, as runc has them."""
+
+ALWAYS = ("/etc/resolv.conf", "/etc/hosts")
+"""Files that every container gets."""
+
+
+def check_places(root: str, destinations: Sequence[str]) -> None:
+    """Raises `InvalidInput` for a mount that would stand in for what the kernel says about processes.
+
+    crun would let it happen, runc would not say it as clearly.
+    """
+    root_fd = os.open(root, _ROOT)
+    try:
+        for destination in destinations:
+            parts = resolve_parts(root_fd, destination)
+            if parts[:1] == ["proc"] and "/".join(parts[1:]) not in _PROC_FILES:
+                raise InvalidInput(f"cannot mount on {destination}: nothing may stand in for what is in /proc")
+    finally:
+        os.close(root_fd)
 
 
 def missing_places(root: str, destinations: Sequence[str], *, recursive: bool) -> list[str]:
@@ -24,7 +46,7 @@ def missing_places(root: str, destinations: Sequence[str], *, recursive: bool) -
     With ``recursive`` missing parents count too.
     """
     missing: list[str] = []
-    for destination in (*_ALWAYS, *destinations):
+    for destination in (*ALWAYS, *destinations):
         above = _missing(root, destination)
         missing += above if recursive else above[:1]
     return missing

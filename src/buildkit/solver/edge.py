@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from buildkit.core.digest import Digest
-from buildkit.core.errors import BuildkitError, Canceled, Corrupt, Internal, NotFound
+from buildkit.core.errors import BuildkitError, Canceled, Corrupt, Internal, InvalidInput, NotFound
 from buildkit.solver.decide import Level, next_step
 from buildkit.solver.graph import Op
 from buildkit.solver.lookup import Candidate, Lookup
@@ -400,7 +400,7 @@ class EdgeState(Lookup[R]):
                 state.complete(cached=True)
         self.take_maps()
         if self.output >= len(outputs):
-            self.fail(state.blame(Internal(f"output {self.output} is wanted and the op gave {len(outputs)}")))
+            self.fail(state.blame(InvalidInput(f"output {self.output} is wanted and the step gives {len(outputs)}")))
         else:
             self.finish(outputs[self.output], self.home.results.name(outputs[self.output]))
 
