@@ -217,6 +217,13 @@ def test_short_flags_become_options_of_the_frontend(monkeypatch):
     assert found.locals["c"] == "sub"
 
 
+def test_asking_for_newest_images_is_an_option_of_the_frontend_too():
+    words = ("--frontend", "dockerfile.v0", "--pull")
+    assert options(*words).frontend_attrs == {"image-resolve-mode": "pull"}
+    assert options(*words, "--opt", "image-resolve-mode=local").frontend_attrs == {"image-resolve-mode": "local"}
+    assert options("--frontend", "dockerfile.v0", "--pull=missing").frontend_attrs == {}
+
+
 def test_tags_name_the_images():
     assert options("-t", "a", "-t", "b", ".").outputs == (OutputOptions("image", {"name": "a,b"}),)
     assert options("-t", "a", "--push", ".").outputs == (OutputOptions("image", {"name": "a", "push": "true"}),)

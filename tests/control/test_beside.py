@@ -91,6 +91,7 @@ async def test_reflection_lists_the_services(peer, version):
         "moby.buildkit.v1.Control",
         "moby.buildkit.v1.frontend.LLBBridge",
         "opentelemetry.proto.collector.trace.v1.TraceService",
+        "pybuildkit.v1.Builds",
     ]
 
 

@@ -96,6 +96,9 @@ def read_options(parsed: Parsed) -> SolveOptions:
     attrs |= _question(parsed, frontend)
     if frontend and parsed.on("no-cache"):
         attrs["no-cache"] = ""
+    pull = _pull(parsed.text("pull"))
+    if frontend and pull == "always":
+        attrs.setdefault("image-resolve-mode", "pull")
     _check_outputs(outputs)
     return SolveOptions(
         frontend,
@@ -113,7 +116,7 @@ def read_options(parsed: Parsed) -> SolveOptions:
         parse_registry_tls(parsed.all("registry-auth-tlscontext")),
         parsed.on("proxy-network"),
         parsed.on("keep-times"),
-        pull=_pull(parsed.text("pull")),
+        pull=pull,
         frontend_inputs=short_inputs(parsed) if context else {},
     )
 

@@ -101,7 +101,6 @@ def short_attrs(parsed: Parsed, context: str) -> dict[str, str]:
         "target": parsed.text("target"),
         "syntax": parsed.text("syntax"),
         "platform": ",".join(parsed.all("platform")),
-        "image-resolve-mode": "pull" if parsed.text("pull") in ("always", "true") else "",
         "add-hosts": ",".join(_host(text) for text in parsed.all("add-host")),
         "force-network-mode": _network(parsed.text("network")),
         "shm-size": _bytes(parsed.text("shm-size")),

@@ -15,7 +15,7 @@ from buildkit.session.stores import Layouts
 
 
 @asynccontextmanager
-async def open_session(options: SolveOptions) -> AsyncIterator[Session]:
+async def open_session(options: SolveOptions, shared_key: str = "") -> AsyncIterator[Session]:
     """A new session that lends what ``options`` name; raises `InvalidInput` for what is not there.
 
     Only what is named is lent: a build without secrets has nobody to ask for them.
@@ -24,6 +24,7 @@ async def open_session(options: SolveOptions) -> AsyncIterator[Session]:
         secrets = [SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets]
         places = [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]
         yield Session.new(
+            shared_key=shared_key,
             locals=Directories(options.locals) if options.locals else None,
             auth=DockerKeys(),
             secrets=SecretFiles(secrets) if secrets else None,

@@ -13,6 +13,7 @@ from buildkit.client.solving import CONTROL, RemoteBuild, Solving, told
 from buildkit.client.statuses import updates_of
 from buildkit.client.tls import TLSFiles
 from buildkit.core import wire
+from buildkit.core.digest import sha256_text
 from buildkit.core.errors import BuildkitError, Unsupported
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream, Update
@@ -52,7 +53,7 @@ class RemoteClient:
 
         _refuse_what_is_missing(options)
         stream = Stream()
-        async with open_session(options) as session:
+        async with open_session(options, _shared_key(options)) as session:
             solving = Solving(self.channel, options, options.ref or new_id(), session, stream)
             task = asyncio.create_task(solving.run())
             try:
@@ -151,6 +152,17 @@ class RemoteClient:
             call.cancel()
 
 
+def _shared_key(options: SolveOptions) -> str:
+    """Names the directory that is built, and this machine: the same for every build of it, and for no other."""
+    names = ("context",) if "context" in options.locals else sorted(options.locals)
+    if not names:
+        return ""
+    import os
+
+    places = (f"{name}={os.path.realpath(options.locals[name])}" for name in names)
+    return sha256_text("\0".join((os.uname().nodename, *places)))
+
+
 def _refuse_what_is_missing(options: SolveOptions) -> None:
     for what, caches in (("exporting a build cache", options.exports), ("importing a build cache", options.imports)):
         for cache in caches:
@@ -159,10 +171,6 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
     for output in options.outputs:
         if output.type in ("oci", "docker") and output.attrs.get("tar") in ("0", "f", "F", "FALSE", "false", "False"):
             raise Unsupported(f"output type={output.type},tar=false from a daemon is not supported yet")
-    if options.pull not in ("", "always"):
-        raise Unsupported(f"--pull={options.pull} is not supported with a daemon yet")
-    if options.explained is not None:
-        raise Unsupported("--explain is not supported with a daemon yet")
     if options.registry_tls:
         raise Unsupported("--registry-auth-tlscontext is not supported with a daemon yet")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from buildkit.client.attending import attended
 from buildkit.client.options import SolveOptions, SolveResponse
 from buildkit.client.request import bridge_request, bridge_result, exporter_response, result_metadata, solve_request
 from buildkit.client.statuses import updates_of
@@ -73,6 +74,10 @@ class Solving:
             await self.channel.unary(CONTROL + "ListWorkers", b"")
         except BuildkitError as error:
             raise told(error, "listing workers for Build: failed to list workers") from None
+        async with attended(self.channel, self.options, self.ref):
+            return await self._build(request)
+
+    async def _build(self, request: bytes) -> SolveResponse:
         status = asyncio.create_task(self._follow())
         solve = asyncio.create_task(self._unary(CONTROL + "Solve", request))
         bridge = asyncio.create_task(self._converse())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from buildkit.api import content_pb2, control_pb2, gateway_pb2, health_pb2
+from buildkit.api import attend_pb2, content_pb2, control_pb2, gateway_pb2, health_pb2
 from buildkit.api import reflection_pb2 as pb
 from buildkit.control.calls import parse
 from buildkit.core.values import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 _FILES: tuple[FileDescriptor, ...] = tuple(
-    module.DESCRIPTOR for module in (control_pb2, gateway_pb2, content_pb2, health_pb2, pb)
+    module.DESCRIPTOR for module in (attend_pb2, control_pb2, gateway_pb2, content_pb2, health_pb2, pb)
 )
 
 

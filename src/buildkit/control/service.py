@@ -8,6 +8,7 @@ from logging import getLogger
 
 from buildkit.api import control_pb2 as pb
 from buildkit.control import recording
+from buildkit.control.attending import Attended, Wishes
 from buildkit.control.blame import build_errors
 from buildkit.control.builds import Build, Builds
 from buildkit.control.calls import listing, unary
@@ -21,6 +22,7 @@ from buildkit.control.request import read_request
 from buildkit.core import version
 from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
+from buildkit.core.values import replace
 from buildkit.engine.engine import Engine
 from buildkit.frontend.gateway.convert import WorkerFacts
 from buildkit.rpc.server import Method, ServerCall
@@ -52,6 +54,7 @@ class Control:
         worker: Callable[[], WorkerFacts],
         collection: Collection,
         metrics: Metrics,
+        attended: Attended,
     ) -> None:
         self._engine = engine
         self._builds = builds
@@ -59,6 +62,7 @@ class Control:
         self._worker = worker
         self._collection = collection
         self._metrics = metrics
+        self._attended = attended
 
     def methods(self) -> dict[str, Method]:
         """The methods by path."""
@@ -102,19 +106,20 @@ class Control:
     async def solve(self, message: pb.SolveRequest) -> pb.SolveResponse:
         """Build; answers when everything is exported."""
         try:
-            with build_errors():
-                response = await self._run(message)
+            with build_errors(), self._attended.of(message.Ref) as wishes:
+                response = await self._run(message, wishes)
         finally:
             self._collection.trigger()
         return pb.SolveResponse(ExporterResponse=response.exporter_response)
 
-    async def _run(self, message: pb.SolveRequest) -> SolveResponse:
+    async def _run(self, message: pb.SolveRequest, wishes: Wishes) -> SolveResponse:
         with self._builds.running_as(message.Ref or new_id()) as build:
             request = read_request(message, build.id, self._engine.config.entitlements)
+            request, explained = replace(request, pull=wishes.pull), wishes.explained
             driver = ClientFrontend(self._builds, build, self._worker)
             record = None if request.internal else recording.begin(self._history, request)
             try:
-                response = await self._engine.solve(request, build.progress, driver=driver)
+                response = await self._engine.solve(request, build.progress, driver=driver, explained=explained)
             except BaseException as error:
                 driver.forget_trees(error)
                 self._remember(record, build, error=error)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from logging import getLogger
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildkit.control import health, reflection
+from buildkit.control.attending import Attended
 from buildkit.control.builds import Builds
 from buildkit.control.collection import Collection
 from buildkit.control.content import ContentCalls
@@ -150,19 +151,21 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
         history = History(engine.db, ContentStore(config.root / "history"), limits)
         facts = cache(lambda: worker_facts(engine, network, policies))
         metrics = Metrics()
-        control = Control(engine, builds, history, facts, collection, metrics)
+        attended = Attended()
+        control = Control(engine, builds, history, facts, collection, metrics, attended)
         content = ContentCalls((engine.store.content, history.content))
         collecting = asyncio.create_task(history.collect_regularly())
         try:
-            yield Services(Server(journaled(_all_methods(control, builds, content))), builds, history, metrics)
+            methods = {**control.methods(), **gateway_methods(builds), **content.methods(), **attended.methods()}
+            yield Services(Server(journaled(_all_methods(methods))), builds, history, metrics)
         finally:
             collecting.cancel()
             history.close()
             await collection.close()
 
 
-def _all_methods(control: Control, builds: Builds, content: ContentCalls) -> dict[str, Method]:
-    methods = {**control.methods(), **gateway_methods(builds), **content.methods(), **trace_methods()}
+def _all_methods(methods: Mapping[str, Method]) -> dict[str, Method]:
+    methods = {**methods, **trace_methods()}
     services = {*(path.split("/")[1] for path in methods), health.SERVICE, *reflection.SERVICES}
     names = sorted(services)
     return methods | Health(names).methods() | Reflection(names).methods()

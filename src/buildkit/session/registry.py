@@ -15,6 +15,8 @@ T = TypeVar("T")
 WAIT_SECONDS = 5.0
 """How long a session that is named may take to attach."""
 
+_MOST_LEFT = 100
+
 
 class Sessions:
     """Attached sessions by id; lives on one event loop."""
@@ -22,6 +24,8 @@ class Sessions:
     def __init__(self, *, wait: float = WAIT_SECONDS) -> None:
         self._attached: dict[str, Session] = {}
         self._waiting: dict[str, list[asyncio.Future[Session]]] = {}
+        self._left: dict[str, str] = {}
+        """Shared keys of those that left last."""
         self._wait = wait
 
     @asynccontextmanager
@@ -37,10 +41,19 @@ class Sessions:
             yield session
         finally:
             del self._attached[session.id]
+            if session.shared_key:
+                self._left[session.id] = session.shared_key
+                while len(self._left) > _MOST_LEFT:
+                    del self._left[next(iter(self._left))]
 
     def find(self, id: str) -> Session | None:
         """The session, if it is attached. A prefix ``…:`` of the id is not part of it."""
         return self._attached.get(_bare(id))
+
+    def shared_key(self, id: str) -> str:
+        """The shared key of a session that is attached, or was until a moment ago; "" when there is none."""
+        session = self.find(id)
+        return session.shared_key if session is not None else self._left.get(_bare(id), "")
 
     async def get(self, id: str) -> Session:
         """The session, waiting for it to attach; raises `NotFound`."""

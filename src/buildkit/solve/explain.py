@@ -10,6 +10,7 @@ from buildkit.core.digest import sha256_text
 from buildkit.core.errors import BuildkitError
 from buildkit.core.explanation import Change, Explanation
 from buildkit.core.values import dataclass
+from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
 from buildkit.solve.comparing import Comparing
 from buildkit.solve.fields import is_local
@@ -24,18 +25,18 @@ _RAN = ("executed", "failed")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def scope_of(request: SolveRequest, session: Session | None) -> str:
+def scope_of(request: SolveRequest, sessions: Sessions) -> str:
     """What is built, whatever state it is in: builds with the same scope are versions of one another."""
+    session = sessions.find(request.session)
     parts = [request.frontend]
     parts += [f"{name}={request.frontend_attrs.get(name, '')}" for name in ("context", "filename", "source")]
-    if session is not None:
-        parts.append(session.shared_key)
-        for name in ("context", "dockerfile"):
-            try:
-                tree = session.locals.tree(name) if session.locals is not None else None
-            except BuildkitError:
-                tree = None
-            parts.append(str(tree.path or "") if tree is not None else "")
+    parts.append(sessions.shared_key(request.session))
+    for name in ("context", "dockerfile"):
+        try:
+            tree = session.locals.tree(name) if session is not None and session.locals is not None else None
+        except BuildkitError:
+            tree = None
+        parts.append(str(tree.path or "") if tree is not None else "")
     return sha256_text("\0".join(parts))
 
 

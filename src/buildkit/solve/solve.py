@@ -114,15 +114,15 @@ class Builder:
             return
         from buildkit.solve.explain import Explainer, hiding_of, ignored_by, scope_of
 
-        session = self.worker.sessions.find(request.session)
+        sessions = self.worker.sessions
         records = job.records if explained is not None else []
         explainer = Explainer(
             self.steps,
             self.worker.store,
-            scope_of(request, session),
+            scope_of(request, sessions),
             since,
             lease,
-            await hiding_of(records, session),
+            await hiding_of(records, sessions.find(request.session)),
             ignored_by(request),
         )
         if explained is not None:
