@@ -5,6 +5,7 @@ import time
 import pytest
 from tests.kit.daemons import drive, running_daemon
 
+from buildkit.core.digest import sha256
 from buildkit.core.errors import BuildkitError, Unsupported
 from buildkit.daemon.config import WorkerConfig
 from buildkit.executor.settings import DeviceSettings
@@ -180,3 +181,21 @@ async def test_whoever_watches_a_build_that_is_refused_is_told_of_its_end(peer):
     with pytest.raises(Unsupported, match="proxy network"):
         await peer.control("Solve", Ref="one", ProxyNetwork=True)
     assert await watching == []
+
+
+@pytest.mark.row("S105")
+async def test_a_build_check_is_a_warning_with_its_rule_its_page_and_its_lines(peer):
+    text = b"FROM scratch\nCOPY Dockerfile /\nMAINTAINER \\\n me\n"
+    files = scratch().file(mkfile("/Dockerfile", text)).marshal().to_pb()
+    inputs = {"dockerfile": files, "context": files}
+    await peer.control("Solve", Ref="one", Frontend="dockerfile.v0", FrontendInputs=inputs)
+    [warning] = [one for status in await peer.listing("Status", Ref="one") for one in status.warnings]
+    assert warning.level == 1 and warning.vertex == sha256(getattr(files, "def")[0])
+    short = b"MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 3)"
+    about = [b"The MAINTAINER instruction is deprecated, use a label instead to define an image author"]
+    assert (warning.short, list(warning.detail)) == (short, about)
+    assert warning.url == "https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/"
+    info = warning.info
+    assert (info.filename, info.data, info.language) == ("Dockerfile", text, "Dockerfile")
+    assert list(getattr(info.definition, "def")) == list(getattr(files, "def"))
+    assert [(one.start.line, one.end.line) for one in warning.ranges] == [(3, 3), (4, 4)]

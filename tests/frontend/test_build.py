@@ -3,6 +3,7 @@ import json
 import pytest
 from tests.kit.bridges import FakeBridge, sources
 
+from buildkit.core.digest import sha256_text
 from buildkit.core.errors import BuildkitError, InvalidInput, SourceDetail, SubrequestDetail, Unsupported
 from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.frontend import CacheImport
@@ -49,6 +50,33 @@ async def test_an_image_is_looked_up_once_for_all_stages():
 async def test_the_epoch_is_part_of_the_result():
     _, result = await build("FROM a", world("FROM a"), **{"build-arg:SOURCE_DATE_EPOCH": "7"})
     assert result.metadata["source.date.epoch"] == b"7"
+
+
+def names(bridge):
+    shown = [one.description.get("llb.customname", "") for graph in bridge.solved for one in graph.metadata.values()]
+    return {name for name in (*shown, *(name for _, _, name in bridge.resolved)) if name}
+
+
+@pytest.mark.row("S102")
+async def test_what_the_builder_does_by_itself_is_called_internal():
+    layers = {"type": "layers", "diff_ids": ["sha256:" + "1" * 64]}
+    bridge = FakeBridge(world("FROM a\nCOPY x /\n").trees, image={"rootfs": layers})
+    await build("", bridge, filename="Dockerfile")
+    assert names(bridge) == {
+        "[internal] load build definition from Dockerfile",
+        "[internal] load .dockerignore",
+        "[internal] load build context",
+        "[internal] load metadata for docker.io/library/a:latest",
+        f"[1/2] FROM docker.io/library/a:latest@{sha256_text('docker.io/library/a:latest')}",
+        "[2/2] COPY x /",
+    }
+    bridge = FakeBridge(world("FROM a AS s\nRUN x\n").trees, image={"rootfs": layers})
+    await build("", bridge, platform="linux/amd64,linux/arm64")
+    assert names(bridge) >= {f"[linux/{name} 2/2] RUN x" for name in ("amd64", "arm64")}
+    assert names(bridge) >= {
+        f"[linux/{name} internal] load metadata for docker.io/library/a:latest" for name in ("amd64", "arm64")
+    }
+    assert "[internal] load build definition from Dockerfile" in names(bridge)
 
 
 @pytest.mark.row("D144")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from buildkit.core import wire
 from buildkit.core.digest import Digest
-from buildkit.core.errors import InvalidInput, Range
+from buildkit.core.errors import InvalidInput, Range, SourceDetail
 from buildkit.core.values import dataclass, field
 from buildkit.llb.metadata import OpMetadata
 
@@ -30,6 +30,11 @@ class SourceFile:
     def at(self, *ranges: Range) -> Location:
         """These parts of the file."""
         return Location(self, ranges)
+
+    def detail(self, ranges: tuple[Range, ...]) -> SourceDetail:
+        """These parts of the file as errors and warnings carry them to clients."""
+        definition = b"" if self.definition is None else self.definition.to_bytes()
+        return SourceDetail(self.filename, self.content, self.language, ranges, definition)
 
     def same(self, other: SourceFile) -> bool:
         """Whether both are one file in the eyes of a reader."""

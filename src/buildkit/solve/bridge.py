@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from buildkit.core.entitlement import Grants
-from buildkit.core.errors import FailedPrecondition, InvalidInput, SourceDetail, Unsupported
+from buildkit.core.errors import FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.progress import Stream, WarningUpdate
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
@@ -147,8 +147,7 @@ class BuildBridge:
         """Show a warning."""
         source = None
         if warning.source is not None:
-            file = warning.source
-            source = SourceDetail(file.filename, file.content, file.language, tuple(warning.ranges or ()))
+            source = warning.source.detail(tuple(warning.ranges or ()))
         self.progress.write(
             WarningUpdate(
                 warning.vertex,

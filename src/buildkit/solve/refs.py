@@ -48,8 +48,7 @@ class LazyRef:
         for detail in error.details:
             if isinstance(detail, VertexDetail):
                 for place in source.locations_of(detail.digest):
-                    file = place.file
-                    error.detailed(SourceDetail(file.filename, file.content, file.language, place.ranges))
+                    error.detailed(place.file.detail(place.ranges))
                 return
 
 

@@ -15,7 +15,7 @@ from buildkit.frontend.dockerfile.convert import Converted, convert
 from buildkit.frontend.dockerfile.grammar import parse_program
 from buildkit.frontend.dockerfile.inputs import BuildInputs, DockerfileSource
 from buildkit.frontend.dockerfile.linter import Finding, Linter, Report
-from buildkit.frontend.dockerfile.location import DockerfileError, detail_of
+from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.options import ConvertOptions
 from buildkit.frontend.dockerfile.outline import outline_of
 from buildkit.frontend.dockerfile.parser import decode, parse
@@ -78,7 +78,7 @@ class DockerfileFrontend:
         except BuildkitError as error:
             if request.location is None:
                 raise error.prefixed(f"failed with {syntax.ARGUMENT} = {request.command_line}: ") from None
-            raise error.detailed(detail_of(source.file, request.location)) from None
+            raise error.detailed(source.file.detail(request.location)) from None
         await _say(bridge, source, f"{request.image}: the built-in Dockerfile frontend is used")
         return None
 
@@ -118,7 +118,7 @@ class _Build:
         try:
             return await self._run()
         except DockerfileError as error:
-            raise error.detailed(*(detail_of(self.source.file, place) for place in error.locations)) from None
+            raise error.detailed(*(self.source.file.detail(place) for place in error.locations)) from None
 
     async def _run(self) -> FrontendResult:
         options, scanner = self.options, None

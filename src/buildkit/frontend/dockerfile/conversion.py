@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buildkit.core.errors import BuildkitError, SourceDetail
+from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.checks import check_variables
@@ -64,7 +64,7 @@ class Conversion:
             return error.at(location)
         file = self.options.source_file
         if file is not None:
-            error.detailed(SourceDetail(file.filename, file.content, file.language, location))
+            error.detailed(file.detail(location))
         return error
 
     def expander(self, stage: StageBuild, command: Command, lexer: Lexer | None = None) -> Expander:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from buildkit.core.errors import InvalidInput, Range, SourceDetail
-from buildkit.llb.definition import SourceFile
+from buildkit.core.errors import InvalidInput, Range
 
 Location: TypeAlias = tuple[Range, ...]
 """One `Range` per line, first to last."""
@@ -27,9 +26,3 @@ class DockerfileError(InvalidInput):
 def lines(start: int, end: int) -> Location:
     """The whole lines ``start`` to ``end``; just ``start`` when ``end`` lies before it."""
     return tuple(Range(line, 0, line, 0) for line in range(start, max(start, end) + 1))
-
-
-def detail_of(file: SourceFile, location: Location) -> SourceDetail:
-    """A place in a file as errors carry it to the client."""
-    definition = b"" if file.definition is None else file.definition.to_bytes()
-    return SourceDetail(file.filename, file.content, file.language, location, definition)
