@@ -246,6 +246,27 @@ class StoreConformance:
             await files_of(store, ref, lease)
             assert len(image.fetched) == 2
 
+    @pytest.mark.row("S43")
+    async def test_what_is_lazy_is_made_when_it_is_needed_and_whoever_offered_it_hears(self, store):
+        heard: list[str] = []
+
+        class Heard:
+            def status(self, id, *, name="", started, completed=None):
+                heard.append(id.partition(":")[0] + (" done" if completed else ""))
+
+        image = FakeImage(store, [tar_of(a="1")])
+        async with store.lease() as lease:
+            lazy = store.import_image(image.layers, image.fetch, lease, progress=Heard())
+            other, third = await commit(store, lease, b="2"), await commit(store, lease, c="3")
+            diff = store.diff(third, other, lease, progress=Heard())
+            merged = store.merge([lazy, diff], lease, progress=Heard())
+            assert heard == [] == image.fetched
+            assert await files_of(store, merged, lease) == {"a": "1", "b": "2"}
+            assert heard == ["extracting sha256", "extracting sha256 done", "merging", "merging done"]
+            await files_of(store, diff, lease)
+            await files_of(store, merged, lease)
+            assert heard[4:] == ["diffing", "diffing done"]
+
     async def test_an_image_without_layers_is_scratch(self, store):
         async with store.lease() as lease:
             assert FakeImage(store, []).load(lease) is None

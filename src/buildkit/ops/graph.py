@@ -40,7 +40,7 @@ class MergeOp:
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Note the merge."""
         async with self._worker.leases.of(step) as lease:
-            ref = self._worker.store.merge(inputs, lease, description=self._description.name)
+            ref = self._worker.store.merge(inputs, lease, description=self._description.name, progress=step.progress)
             step.hold(ref)
             return [ref]
 
@@ -66,7 +66,9 @@ class DiffOp:
         lower = next(rest, None) if op.lower.input != NOTHING else None
         upper = next(rest, None) if op.upper.input != NOTHING else None
         async with self._worker.leases.of(step) as lease:
-            ref = self._worker.store.diff(lower, upper, lease, description=self._description.name)
+            ref = self._worker.store.diff(
+                lower, upper, lease, description=self._description.name, progress=step.progress
+            )
             step.hold(ref)
             return [ref]
 

@@ -39,6 +39,8 @@ class Lease:
     refs: set[str] = field(default_factory=set[str])
     blobs: set[Digest] = field(default_factory=set[Digest])
     offers: dict[Digest, Offer] = field(default_factory=dict[Digest, Offer])
+    reporters: dict[str, Reporter] = field(default_factory=dict[str, Reporter])
+    """Who hears when the tree of a merge or of a difference is made, by the id of its ref."""
 
     def hold(self, ref: Ref | None) -> None:
         """Keep a ref, and with it everything that it is made from."""

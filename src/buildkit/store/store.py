@@ -190,8 +190,13 @@ class Store:
         async with self._places.mounted_meanwhile(await self.mounts(ref, lease)) as path:
             yield path
 
-    def merge(self, refs: Sequence[Ref | None], lease: Lease, *, description: str = "") -> Ref | None:
-        """The refs laid over one another, the last on top; deletions count. Done when someone needs it."""
+    def merge(
+        self, refs: Sequence[Ref | None], lease: Lease, *, description: str = "", progress: Reporter | None = None
+    ) -> Ref | None:
+        """The refs laid over one another, the last on top; deletions count. Done when someone needs it.
+
+        ``progress`` hears when that happens under this lease.
+        """
         inputs: list[str] = []
         for ref in refs:
             if ref is not None:
@@ -201,10 +206,21 @@ class Store:
             only = Ref(inputs[0]) if inputs else None
             lease.hold(only)
             return only
-        return self._derive(RecordKind.MERGE, inputs, description or f"merge {';'.join(inputs)}", lease)
+        return self._derive(RecordKind.MERGE, inputs, description or f"merge {';'.join(inputs)}", lease, progress)
 
-    def diff(self, lower: Ref | None, upper: Ref | None, lease: Lease, *, description: str = "") -> Ref | None:
-        """What changed from ``lower`` to ``upper``: the layers between them when upper continues lower."""
+    def diff(
+        self,
+        lower: Ref | None,
+        upper: Ref | None,
+        lease: Lease,
+        *,
+        description: str = "",
+        progress: Reporter | None = None,
+    ) -> Ref | None:
+        """What changed from ``lower`` to ``upper``: the layers between them when upper continues lower.
+
+        ``progress`` hears when the tree is made under this lease.
+        """
         if lower is None or lower == upper:
             upper = None if lower == upper else upper
             lease.hold(upper)
@@ -212,10 +228,14 @@ class Store:
         ids = (lower.id, upper.id if upper is not None else "")
         for id in filter(None, ids):
             self._parts.record(id)
-        return self._derive(RecordKind.DIFF, ids, description or f'diff "{ids[0]}" -> "{ids[1]}"', lease)
+        return self._derive(RecordKind.DIFF, ids, description or f'diff "{ids[0]}" -> "{ids[1]}"', lease, progress)
 
-    def _derive(self, kind: RecordKind, parents: Iterable[str], description: str, lease: Lease) -> Ref:
+    def _derive(
+        self, kind: RecordKind, parents: Iterable[str], description: str, lease: Lease, progress: Reporter | None
+    ) -> Ref:
         id = new_id()
+        if progress is not None:
+            lease.reporters[id] = progress
         self._parts.records.add(Record(id, kind, tuple(parents), snapshot=id, description=description))
         ref = Ref(id)
         lease.hold(ref)

@@ -86,12 +86,18 @@ class Trees:
         for unit in units(self._parts.records, record.id):
             parts.append(Part(await self.ready(unit.lower, lease), await self.ready(unit.upper, lease)))
         self._parts.busy.add(record.snapshot)
+        progress, started = lease.reporters.get(record.id), time.time_ns()
+        status = "merging" if record.kind is RecordKind.MERGE else "diffing"
+        if progress is not None:
+            progress.status(status, name=status, started=started)
         try:
             await asyncio.to_thread(self._parts.snapshotter.compose, record.snapshot, parts)
         except AlreadyExists:
             pass
         finally:
             self._parts.busy.discard(record.snapshot)
+            if progress is not None:
+                progress.status(status, name=status, started=started, completed=time.time_ns())
 
     def turn(self, name: str) -> asyncio.Lock:
         """Held while the snapshot ``name`` is made."""

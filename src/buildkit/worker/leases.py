@@ -38,10 +38,12 @@ class Leases:
             for other in self._jobs(step):
                 for digest, offer in other.offers.items():
                     lease.offers.setdefault(digest, offer)
+                lease.reporters |= other.reporters
             yield lease
             for other in self._jobs(step):
                 for digest, offer in lease.offers.items():
                     other.offers.setdefault(digest, offer)
+                other.reporters |= lease.reporters
 
     def _jobs(self, step: Step) -> list[Lease]:
         """Builds without a session, which may fetch what everyone may, share their leases."""
