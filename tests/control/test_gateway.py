@@ -1,6 +1,7 @@
 """The gateway's service, as clients of the daemon drive it."""
 
 import asyncio
+import json
 
 import pytest
 from tests.kit.daemons import running_daemon
@@ -119,6 +120,78 @@ async def test_refs_without_platforms_are_refused(peer):
     refs = {name: {"id": await driver.solve(TREE)} for name in ("a", "b")}
     with pytest.raises(BuildkitError, match="build result contains multiple refs without platforms mapping"):
         await driver.end(result={"refs": {"refs": refs}})
+
+
+@pytest.mark.row("A82")
+async def test_a_ping_tells_what_the_daemon_can_do_and_who_works(peer):
+    driver = Driver(peer)
+    ping = await driver.ask("Ping")
+    for caps in (ping.FrontendAPICaps, ping.LLBCaps):
+        assert [cap.ID for cap in caps] == sorted(cap.ID for cap in caps)
+    frontend, llb = ({cap.ID: cap for cap in caps} for caps in (ping.FrontendAPICaps, ping.LLBCaps))
+    assert llb["exec.mount.cache"].Enabled and frontend["frontend.inputs"].Enabled
+    assert frontend["solve.inlinereturn"].Enabled and frontend["solve.inlinereturn"].Deprecated
+    missing = frontend["gateway.exec"]
+    assert not missing.Enabled and missing.DisabledReasonMsg
+    assert list(ping.Workers) == list((await peer.control("ListWorkers")).record)
+    await driver.end(result={})
+
+
+@pytest.mark.row("A84")
+async def test_refs_come_with_their_definitions(peer):
+    driver = Driver(peer)
+    definition = TREE.marshal().to_pb()
+    solved = await driver.ask("Solve", Definition=definition, allowResultReturn=True, allowResultArrayRef=True)
+    assert list(getattr(getattr(solved.result.ref, "def"), "def")) == list(getattr(definition, "def"))
+    await driver.end(result={})
+
+
+@pytest.mark.row("A90")
+async def test_a_ref_is_made_when_that_is_asked_for(peer):
+    driver = Driver(peer)
+    watching = asyncio.create_task(peer.listing("Status", Ref=driver.ref))
+    ref = await driver.solve(TREE.file(mkfile("/no/such", b"")), Evaluate=False)
+    with pytest.raises(BuildkitError, match="no such file"):
+        await driver.ask("Evaluate", Ref=ref)
+    good = await driver.solve(scratch().file(mkfile("/good", b"")), Evaluate=False)
+    await driver.solve(scratch().file(mkfile("/unwanted", b"")), Evaluate=False)
+    await driver.ask("Evaluate", Ref=good)
+    await driver.end(result={})
+    started = {v.name for status in await watching for v in status.vertexes if v.HasField("started")}
+    assert {"mkfile /good", "mkfile /no/such"} <= started and "mkfile /unwanted" not in started
+
+
+@pytest.mark.row("A92")
+async def test_a_client_reads_the_inputs_that_the_build_was_given(peer):
+    definition = TREE.marshal().to_pb()
+    building = asyncio.create_task(peer.control("Solve", Ref="one", FrontendInputs={"context": definition}))
+    assert dict((await peer.bridge("one", "Inputs")).Definitions) == {"context": definition}
+    await peer.bridge("one", "Return", result={})
+    await building
+
+
+@pytest.mark.row("A93")
+async def test_a_client_warns(peer):
+    driver = Driver(peer)
+    said = {"level": 3, "short": b"short", "detail": [b"one", b"two"], "url": "https://h", "info": {"filename": "F"}}
+    said["ranges"] = [{"start": {"line": 1, "character": 2}, "end": {"line": 3, "character": 4}}]
+    await driver.ask("Warn", digest="sha256:" + "1" * 64, **said)
+    await driver.end(result={})
+    [warning] = [one for status in await peer.listing("Status", Ref=driver.ref) for one in status.warnings]
+    expected = type(warning)(vertex="sha256:" + "1" * 64, **said)
+    assert warning == expected
+
+
+@pytest.mark.row("A104")
+async def test_no_ref_is_the_empty_tree(peer):
+    driver = Driver(peer)
+    assert await driver.solve(scratch()) == ""
+    assert (await driver.ask("ReadDir", Ref="", DirPath="/")).entries == []
+    assert (await driver.ask("StatFile", Ref="", Path="/")).stat.mode & 0o777 == 0o755
+    await driver.ask("Evaluate", Ref="")
+    platforms = [{"ID": name, "Platform": {"os": "linux", "architecture": name}} for name in ("amd64", "arm64")]
+    metadata = {"refs.platforms": json.dumps({"Platforms": platforms}).encode()}
+    await driver.end(result={"refs": {"refs": {"amd64": {"id": ""}, "arm64": {"id": ""}}}, "metadata": metadata})
 
 
 async def test_a_ref_that_is_not_there_is_named(peer):

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import sqlite3
 import time
 
@@ -9,7 +10,7 @@ from buildkit.core.digest import sha256
 from buildkit.core.errors import BuildkitError, Unsupported
 from buildkit.daemon.config import WorkerConfig
 from buildkit.executor.settings import DeviceSettings
-from buildkit.llb import image, mkfile, scratch
+from buildkit.llb import http, image, local, mkfile, scratch
 
 
 @pytest.fixture
@@ -199,3 +200,26 @@ async def test_a_build_check_is_a_warning_with_its_rule_its_page_and_its_lines(p
     assert (info.filename, info.data, info.language) == ("Dockerfile", text, "Dockerfile")
     assert list(getattr(info.definition, "def")) == list(getattr(files, "def"))
     assert [(one.start.line, one.end.line) for one in warning.ranges] == [(3, 3), (4, 4)]
+
+
+@pytest.mark.row("A31")
+async def test_an_epoch_among_the_build_arguments_is_the_exporters_too(peer):
+    async def created(epoch, **attrs):
+        exporters = [{"Type": "image", "Attrs": {"name": "x/y", **attrs}}]
+        given = {"build-arg:SOURCE_DATE_EPOCH": epoch}
+        response, _ = await drive(peer, hello(), Exporters=exporters, FrontendAttrs=given)
+        digest = response.ExporterResponse["containerimage.config.digest"]
+        parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=digest)
+        return json.loads(b"".join(part.data for part in parts))["created"]
+
+    assert await created("7") == "1970-01-01T00:00:07Z"
+    assert await created("7", **{"source-date-epoch": "9"}) == "1970-01-01T00:00:09Z"
+    assert not (await created("soon")).startswith("1970-01-01")
+
+
+@pytest.mark.row("A68")
+async def test_without_a_session_nothing_of_a_client_is_there(peer):
+    with pytest.raises(BuildkitError, match="could not access local files without session"):
+        await drive(peer, local("context"))
+    with pytest.raises(BuildkitError, match="no active sessions"):
+        await drive(peer, http("http://127.0.0.1:1/x", auth_header_secret="token"))

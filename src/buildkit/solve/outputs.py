@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import sha256_text
-from buildkit.core.errors import BuildkitError
+from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Reporter, Stream, VertexUpdate, WarningUpdate
 from buildkit.core.result import Result
@@ -40,7 +40,7 @@ class Outputs:
     @classmethod
     def open(cls, request: SolveRequest, store: Store, sessions: Sessions, registry: Registry) -> Outputs:
         """Make what is asked for; raises `InvalidInput` or `Unsupported`."""
-        epoch = request.frontend_attrs.get(_EPOCH_ARGUMENT)
+        epoch = _epoch_of(request)
         exporters = []
         for wanted in request.exporters:
             attrs = dict(wanted.attrs)
@@ -137,3 +137,17 @@ class _Output:
     def _fail(self, error: BaseException) -> None:
         shown = str(error) if isinstance(error, BuildkitError | OSError) else "context canceled"
         self.exporting.progress.complete(error=shown or "failed")
+
+
+def _epoch_of(request: SolveRequest) -> str | None:
+    """The epoch among the build arguments, where that is one: a frontend may mean something else by it."""
+    text = request.frontend_attrs.get(_EPOCH_ARGUMENT)
+    if text is None:
+        return None
+    from buildkit.exporter.epoch import Epoch
+
+    try:
+        Epoch.parse(text, _EPOCH_ARGUMENT)
+    except InvalidInput:
+        return None
+    return text

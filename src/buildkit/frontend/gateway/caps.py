@@ -41,6 +41,7 @@ GATEWAY = tuple(
                     "gateway.warnings",
                     "reference.attestations",
                     "source.metaresolver",
+                    "source.metaresolver.http.checksumrequest",
                 )
             ),
             Cap("solve.inlinereturn", deprecated=True),
@@ -57,10 +58,6 @@ GATEWAY = tuple(
             Cap(
                 "source.metaresolver.image.attestations",
                 disabled="resolving the attestations of images is not supported yet",
-            ),
-            Cap(
-                "source.metaresolver.http.checksumrequest",
-                disabled="checksums with a suffix are not supported yet",
             ),
         ),
         key=lambda cap: cap.id,
