@@ -45,6 +45,36 @@ async def test_an_unknown_kind_of_address_is_refused(address):
             pass
 
 
+class Hearing(Server):
+    """Writes down the authority of every call."""
+
+    authorities: list[bytes]
+
+    def _accept(self, stream, headers, end):
+        self.authorities.append(dict(headers)[b":authority"])
+        super()._accept(stream, headers, end)
+
+
+@pytest.mark.row("A3")
+async def test_calls_name_the_host_and_the_daemon_does_not_mind(tmp_path):
+    server, ca = Hearing(FakeDaemon().methods()), authority(tmp_path)
+    server.authorities = []
+    loop = asyncio.get_running_loop()
+    plain = await loop.create_server(serve(server), "127.0.0.1", 0)
+    safe = await loop.create_server(serve(server), "127.0.0.1", 0, ssl=ca.server_context("localhost"))
+    files = TLSFiles.of_directory(ca.client_directory(), "localhost")
+    async with plain, safe, await loop.create_unix_server(serve(server), f"{tmp_path}/s"):
+        here, there = (f"127.0.0.1:{one.sockets[0].getsockname()[1]}" for one in (plain, safe))
+        for address, tls in (
+            (f"unix://{tmp_path}/s", TLSFiles()),
+            (f"tcp://{here}", TLSFiles()),
+            (f"tcp://{there}", files),
+        ):
+            async with open_remote(address, tls=tls) as client:
+                assert await client.workers() == []
+    assert server.authorities == [b"localhost", here.encode(), b"localhost"]
+
+
 @pytest.mark.row("T3")
 async def test_waiting_ends_when_the_daemon_comes(tmp_path):
     path = f"{tmp_path}/s"

@@ -12,6 +12,7 @@ from buildkit.session.session import Session
 from buildkit.session.stores import Layouts
 
 
+@pytest.mark.row("A135")
 async def test_an_attached_session_is_found_and_a_detached_one_is_not():
     sessions = Sessions(wait=0)
     async with sessions.attach(Session.new()) as session:
@@ -37,6 +38,20 @@ async def test_a_session_that_never_attaches_is_named():
     assert str(caught.value) == "no active session for nobody: context deadline exceeded"
 
 
+@pytest.mark.row("A135")
+async def test_get_waits_five_seconds(monkeypatch):
+    now, loop = [0.0], asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+    waiting = asyncio.ensure_future(Sessions().get("nobody"))
+    for second, over in ((0, False), (4.9, False), (5.1, True)):
+        now[0] = second
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert waiting.done() is over
+    with pytest.raises(NotFound, match="no active session for nobody"):
+        waiting.result()
+
+
 async def test_two_sessions_cannot_share_an_id():
     sessions = Sessions()
     async with sessions.attach(Session.new()) as session:
@@ -45,6 +60,7 @@ async def test_two_sessions_cannot_share_an_id():
                 pass
 
 
+@pytest.mark.row("A136")
 async def test_any_goes_on_to_the_next_session_when_one_fails():
     sessions = Sessions(wait=0)
     tried: list[str] = []
@@ -58,6 +74,9 @@ async def test_any_goes_on_to_the_next_session_when_one_fails():
     async with sessions.attach(Session.new()) as one, sessions.attach(Session.new()) as two:
         assert await sessions.any(["gone", one.id, two.id], use) == two.id
         assert tried == [one.id, two.id]
+        tried.clear()
+        with pytest.raises(NotFound, match="no active session for gone"):
+            await sessions.any([one.id, "gone"], use)
     with pytest.raises(FailedPrecondition, match="no active sessions"):
         await sessions.any([], use)
 

@@ -83,10 +83,11 @@ async def _connect(address: str, tls: TLSFiles, context: SSLContext | None) -> t
     if not separator:
         raise InvalidInput(f"invalid address {address}: it is unix://PATH or tcp://HOST:PORT")
     name = tls.server_name or _host_of(rest)
+    authority = name if context is not None else rest.partition("/")[0].rpartition("@")[2]
     channels: list[Channel] = []
 
     def connect(wire: Wire) -> Connection:
-        channel = Channel(wire.write, authority=name or "localhost", closed=wire.close)
+        channel = Channel(wire.write, authority=authority or "localhost", closed=wire.close)
         channels.append(channel)
         channel.start()
         return channel.connection
