@@ -10,6 +10,8 @@ import pytest
 from tests.daemon.test_command import process
 from tests.kit.docker import BUILDX
 
+from buildkit.client.remote import open_remote
+
 pytestmark = [
     pytest.mark.net,
     pytest.mark.root,
@@ -68,6 +70,51 @@ def test_a_mistake_is_shown_with_its_line(buildx, project):
     (project / "Dockerfile").write_text("FROM scratch\nCOPI nothing /\n")
     found = buildx("build", "--progress=plain", project, check=False)
     assert "failed to solve: dockerfile parse error on line 2: unknown instruction: COPI" in found.stderr
+
+
+@pytest.mark.row("Z27")
+def test_questions_are_answered_and_leave_no_history(buildx, project):
+    if "--check" not in buildx("build", "--help").stdout:
+        pytest.skip("this buildx knows no --check")
+    (project / "Dockerfile").write_text("FROM scratch AS one\nFROM scratch\nMAINTAINER me\nCOPY --from=one / /\n")
+    found = buildx("build", "--check", project, check=False)
+    assert found.returncode == 1 and "WARNING: MaintainerDeprecated - https://docs.docker.com/" in found.stdout
+    assert "one" in buildx("build", "--call=targets", project).stdout
+    assert "Completed" not in buildx("history", "ls").stdout
+
+
+@pytest.mark.row("T101")
+def test_findings_are_summed_up(buildx, project):
+    (project / "Dockerfile").write_text("FROM scratch\nMAINTAINER me\nCOPY hello /\n")
+    shown = buildx("build", "--progress=plain", project).stderr
+    assert re.search(r"1 warning found \(use (docker )?--debug to expand\):", shown)
+    rest = shown.partition("to expand):")[2]
+    assert " - MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)" in rest
+
+
+@pytest.mark.row("Z57")
+def test_two_daemons_make_one_image_for_two_platforms(buildx, project, registry_host, tmp_path):
+    second = tmp_path / "second"
+    second.mkdir()
+    name = f"{registry_host}/both:1"
+    with process(second, f"--addr=unix://{second}/s", "--oci-worker-platform=linux/arm64"):
+        words = ("create", "--name", "ours", "--append", "--driver", "remote", "--platform", "linux/arm64")
+        buildx(*words, f"unix://{second}/s")
+        buildx("build", "--platform=linux/amd64,linux/arm64", f"--output=type=image,name={name},push=true", project)
+    shown = buildx("imagetools", "inspect", name).stdout
+    assert "linux/amd64" in shown and "linux/arm64" in shown
+
+
+@pytest.mark.row("Z36")
+async def test_other_clients_come_through_its_standard_streams(buildx, request, tmp_path, monkeypatch):
+    program = BUILDX[request.node.callspec.params["buildx"]]
+    (tmp_path / "docker").write_text(f"#!/bin/sh\nexec {program} dial-stdio\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("BUILDX_CONFIG", str(tmp_path / "bx"))
+    async with open_remote("docker-container://any") as client:
+        [worker] = await client.workers()
+        assert worker.id == (tmp_path / "root/workerid").read_text().strip()
 
 
 @pytest.mark.row("Z28")

@@ -91,7 +91,7 @@ def test_an_image_is_written_for_docker_and_loaded_from_the_file(desk, project, 
     assert json.loads(desk("image", "inspect", "filed:1"))[0]["Config"]["Labels"] == {"from": "file"}
 
 
-@pytest.mark.row("Z23")
+@pytest.mark.row("Z23", "Z37")
 def test_an_image_is_pushed_and_inspected_in_the_registry(desk, project, registry_host, tmp_path):
     folder = project("FROM BASE\nCOPY hello /\n", hello="hello\n")
     name, notes = f"{registry_host}/pushed:1", tmp_path / "notes.json"
