@@ -223,3 +223,19 @@ async def test_without_a_session_nothing_of_a_client_is_there(peer):
         await drive(peer, local("context"))
     with pytest.raises(BuildkitError, match="no active sessions"):
         await drive(peer, http("http://127.0.0.1:1/x", auth_header_secret="token"))
+
+
+@pytest.mark.row("E6")
+async def test_without_an_exporter_everything_is_built_all_the_same(peer):
+    building = asyncio.create_task(peer.control("Solve", Ref="one"))
+    ask = {"allowResultReturn": True, "allowResultArrayRef": True}
+    refs = {}
+    for name in ("amd64", "arm64"):
+        solved = await peer.bridge("one", "Solve", Definition=hello(name).marshal().to_pb(), **ask)
+        refs[name] = solved.result.ref
+    assert (await peer.control("DiskUsage")).record == []
+    platforms = [{"ID": name, "Platform": {"os": "linux", "architecture": name}} for name in refs]
+    metadata = {"refs.platforms": json.dumps({"Platforms": platforms}).encode()}
+    await peer.bridge("one", "Return", result={"refs": {"refs": refs}, "metadata": metadata})
+    assert (await building).ExporterResponse == {}
+    assert len((await peer.control("DiskUsage")).record) == 2

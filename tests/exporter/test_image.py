@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import tarfile
 
 import pytest
 from tests.kit.exports import bench, platforms
 
 from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.result import Attestation, Result
 from buildkit.exporter.exporters import open_exporter
 from buildkit.oci.registry import Registry
 
@@ -95,3 +97,21 @@ async def test_several_platforms_are_one_index(tmp_path):
     async with bench(tmp_path) as b:
         exported = await b.export("image", platforms(linux__amd64=None, linux__arm64=None))
     assert exported.descriptor.media_type == "application/vnd.oci.image.index.v1+json"
+
+
+@pytest.mark.row("E113")
+async def test_attestations_for_images_alone_are_in_images_and_nowhere_else(tmp_path):
+    inline = Attestation("in-toto", "p", b"{}", metadata={"inline-only": b"true"})
+    async with bench(tmp_path) as b:
+        result = Result({"": await b.ref(f="1")}, attestations={"linux/amd64": (inline,)})
+        exported = await b.export("image", result, {"name": "x/y"})
+        described = json.loads(base64.b64decode(exported.response["containerimage.descriptor"]))
+        assert described["mediaType"] == "application/vnd.oci.image.index.v1+json"
+        assert [one["mediaType"] for one in (await b.archive(result)).roots] == [
+            "application/vnd.oci.image.manifest.v1+json"
+        ]
+        await b.export("local", result, directory=tmp_path / "out")
+        await b.export("tar", result, file=tmp_path / "files.tar")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["f"]
+    with tarfile.open(tmp_path / "files.tar") as tar:
+        assert [one for one in tar.getnames() if one.strip("./")] == ["f"]

@@ -11,61 +11,53 @@ SIGNALS = "to prevent unintended behavior related to OS signals"
 MAJORITY = "should match the case of the command majority"
 
 
-def case(row, text, finding, **build_args):
-    return pytest.param(text, finding, build_args, marks=pytest.mark.row(row))
+def case(text, finding, **build_args):
+    return text, finding, build_args
 
 
+@pytest.mark.row("D192", "D193", "D196", "D198", "D200", "D206", "D211")
 @pytest.mark.parametrize(
     ("text", "finding", "build_args"),
     [
-        case("D192", "FROM a\nRUN x \\\n\n  y\n", "NoEmptyContinuation: Empty continuation line (line 4)"),
+        case("FROM a\nRUN x \\\n\n  y\n", "NoEmptyContinuation: Empty continuation line (line 4)"),
         case(
-            "D193",
             "FROM a\nRUN x\nrun y\n",
             f"ConsistentInstructionCasing: Command 'run' {MAJORITY} (uppercase) (line 3)",
         ),
         case(
-            "D193",
             "from a\nrun x\nRUN y\n",
             f"ConsistentInstructionCasing: Command 'RUN' {MAJORITY} (lowercase) (line 3)",
         ),
         case(
-            "D196",
             'FROM a\nCMD x\nENTRYPOINT ["y"]\n',
             f"JSONArgsRecommended: JSON arguments recommended for CMD {SIGNALS} (line 2)",
         ),
         case(
-            "D196",
             'FROM a\nENTRYPOINT x\nSHELL ["y"]\nCMD z\n',
             f"JSONArgsRecommended: JSON arguments recommended for ENTRYPOINT {SIGNALS} (line 2)",
         ),
-        case("D198", "FROM a$X\n", "UndefinedArgInFrom: FROM argument 'X' is not declared (line 1)"),
+        case("FROM a$X\n", "UndefinedArgInFrom: FROM argument 'X' is not declared (line 1)"),
         case(
-            "D198",
             "ARG VERSION=1\nFROM a:1$VERSOIN\n",
             "UndefinedArgInFrom: FROM argument 'VERSOIN' is not declared (did you mean VERSION?) (line 2)",
         ),
-        case("D200", "FROM a\nUSER $nobody\n", "UndefinedVar: Usage of undefined variable '$nobody' (line 2)"),
+        case("FROM a\nUSER $nobody\n", "UndefinedVar: Usage of undefined variable '$nobody' (line 2)"),
         case(
-            "D200",
             "FROM a\nARG VERSION=1\nUSER $VERSOIN\n",
             "UndefinedVar: Usage of undefined variable '$VERSOIN' (did you mean $VERSION?) (line 3)",
         ),
         case(
-            "D206",
             "ARG X\nFROM $X\n",
             "InvalidDefaultArgInFrom: Default value for ARG $X results in empty or invalid base image name (line 2)",
             **X,
         ),
         case(
-            "D206",
             "ARG X=:\nFROM b:$X\n",
             "InvalidDefaultArgInFrom: Default value for ARG b:$X results in empty or invalid base image name (line 2)",
             **X,
         ),
         *(
             case(
-                "D211",
                 f"FROM a\nEXPOSE {port}\n",
                 "ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, "
                 f"found '{port}' (line 2)",

@@ -4,6 +4,7 @@ import pytest
 
 from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.core.platform import Platform
+from buildkit.core.values import replace
 from buildkit.llb import image, mkfile, scratch
 from buildkit.llb.definition import Definition
 from buildkit.solve.provenance.capture import Capture, Image, Lent, capture
@@ -117,6 +118,35 @@ def test_a_directory_of_the_client_leaves_the_materials_incomplete():
     metadata = predicate(captured(locals=("context",)), RUN)["runDetails"]["metadata"]
     assert metadata["buildkit_completeness"]["resolvedDependencies"] is False
     assert "buildkit_hermetic" not in metadata
+
+
+@pytest.mark.row("E109")
+@pytest.mark.parametrize(
+    ("state", "directories", "hermetic"),
+    [
+        (image("a").run("x", network="none").root, (), True),
+        (image("a").file(mkfile("/f", b"")), (), True),
+        (image("a").run("x").root, (), False),
+        (image("a").run("x", network="host").root, (), False),
+        (image("a").run("x", network="none").root, ("context",), False),
+    ],
+)
+def test_a_build_is_hermetic_without_network_and_without_directories_of_the_client(state, directories, hermetic):
+    records = [
+        StepRecord(f"sha256:{name}", "", "executed", facts={"kind": "source", "identifier": f"local://{name}"})
+        for name in directories
+    ]
+    metadata = predicate(capture(state.marshal(), records, "", {}), RUN)["runDetails"]["metadata"]
+    assert metadata.get("buildkit_hermetic", False) is hermetic
+
+
+@pytest.mark.row("E114")
+def test_a_builder_has_the_name_it_was_given_or_none():
+    assert predicate(captured(), RUN)["runDetails"]["builder"] == {"id": ""}
+    wanted = parse_wanted({"attest:provenance": "builder-id=https://ci/1"})
+    assert predicate(captured(), replace(RUN, builder=wanted.builder))["runDetails"]["builder"] == {
+        "id": "https://ci/1"
+    }
 
 
 @pytest.mark.row("E106")
