@@ -34,6 +34,14 @@ async def test_blobs_of_builds_and_of_history_are_read_whole_and_in_parts(peer, 
     assert (part.offset, part.data) == (100, content[100:107])
 
 
+@pytest.mark.row("A10")
+@pytest.mark.parametrize("namespace", [[], ["buildkit"], ["other"]])
+async def test_content_is_the_same_whatever_its_namespace_is_called(peer, namespace):
+    digest = put(peer, "content", b"x")
+    found = await peer.ask(CONTENT, "Info", {"containerd-namespace": namespace} if namespace else {}, digest=digest)
+    assert found.info.digest == digest
+
+
 @pytest.mark.row("A9")
 async def test_content_can_only_be_read(peer):
     digest = put(peer, "content", b"x")

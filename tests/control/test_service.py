@@ -2,6 +2,7 @@ import asyncio
 import json
 import sqlite3
 import time
+from base64 import b64decode
 
 import pytest
 from tests.kit.daemons import drive, running_daemon
@@ -239,3 +240,21 @@ async def test_without_an_exporter_everything_is_built_all_the_same(peer):
     await peer.bridge("one", "Return", result={"refs": {"refs": refs}, "metadata": metadata})
     assert (await building).ExporterResponse == {}
     assert len((await peer.control("DiskUsage")).record) == 2
+
+
+@pytest.mark.row("E8")
+async def test_several_exporters_work_at_once_and_the_last_one_has_the_last_word(peer):
+    exporters = [
+        {"Type": "image", "Attrs": {"name": "x/one", "compression": "uncompressed"}},
+        {"Type": "image", "Attrs": {"name": "x/two", "compression": "zstd", "force-compression": "true"}},
+    ]
+    response, statuses = await drive(peer, hello(), Exporters=exporters)
+    assert response.ExporterResponse["image.name"] == "x/two"
+    descriptor = json.loads(b64decode(response.ExporterResponse["containerimage.descriptor"]))
+    assert descriptor["digest"] == response.ExporterResponse["containerimage.digest"]
+    (event,) = await peer.listing("ListenBuildHistory", EarlyExit=True)
+    made = event.record.Result.Results
+    assert descriptor["digest"] == made[1].digest != made[0].digest
+    seen = {v.digest: v for status in statuses for v in status.vertexes if v.name == "exporting to image"}
+    one, two = seen.values()
+    assert max(v.started.ToNanoseconds() for v in (one, two)) < min(v.completed.ToNanoseconds() for v in (one, two))

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from tests.kit.daemons import Peer, connected, drive
@@ -50,6 +51,16 @@ def test_a_bad_command_line_is_told_in_one_line():
     assert (found.returncode, found.stderr) == (2, "buildkitd: flag provided but not defined: -nope\n")
     found = run("--oci-worker-selinux")
     assert (found.returncode, found.stderr) == (1, "buildkitd: --oci-worker-selinux: SELinux is not supported yet\n")
+
+
+@pytest.mark.row("B62")
+def test_a_daemon_makes_files_with_the_modes_that_it_means(tmp_path):
+    before = os.umask(0o77)
+    try:
+        with process(tmp_path, f"--addr=unix://{tmp_path}/s") as daemon:
+            assert "Umask:\t0000\n" in Path(f"/proc/{daemon.pid}/status").read_text()
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.row("B20", "B21", "B61", "B66")
