@@ -318,11 +318,14 @@ async def test_cancelling_stops_what_an_op_builds():
 @pytest.mark.row("A69")
 async def test_errors_say_in_which_phase_they_happened():
     w = World()
+    root, sink = vertex("v0", "s0", "r0", maps_error=Internal("no such image")), Recorder()
     with pytest.raises(BuildkitError, match=r"^failed to load cache key: no such image$"):
-        await w.build(vertex("v0", "s0", "r0", maps_error=Internal("no such image")))
+        await w.build(root, progress=sink)
+    assert sink.states(root)[-1] == "no such image", "the vertex itself need not be told its phase"
     g = vertex("v0", "s0", "r0", vertex("v1", "s1", "r1"), content=[0], content_error=Internal("no file"))
     with pytest.raises(BuildkitError, match=r"^failed to compute cache key: no file$") as caught:
-        await w.build(g)
+        await w.build(g, progress=sink)
+    assert sink.states(g)[-1] == "no file"
     assert caught.value.details[0].digest == g.vertex.digest
 
 

@@ -249,9 +249,10 @@ class EdgeState(Lookup[R]):
 
             def finish(digest: Digest | None, error: BaseException | None) -> None:
                 if error is not None:
-                    state.error = state.blame(error, "failed to compute cache key: ")
+                    blamed = state.blame(error)
                     state.start("digest")
-                    state.complete(state.error)
+                    state.complete(blamed)
+                    state.error = state.blame(blamed, "failed to compute cache key: ")
                 else:
                     state.contents = {**state.contents, i: digest or ""}
 

@@ -241,14 +241,16 @@ class VertexState(Generic[R]):
         elif isinstance(error, StopAsyncIteration):
             self.mapped = True
             if not self.maps:
-                self.error = self.blame(Internal("op gave no cache map"), "failed to load cache key: ")
+                self.error = self.blame(Internal("op gave no cache map"))
         elif error is not None:
-            self.error = self.blame(error, "failed to load cache key: ")
+            self.error = self.blame(error)
         if self.mapped:
             self._close_maps()
         shown = self.progress.vertex
         if self.error is not None or (not self.inputs and (self._map_work is not None or shown.started is None)):
             self.complete(self.error)
+        if self.error is not None:
+            self.error = self.blame(self.error, "failed to load cache key: ")
 
     def _map_ended(self) -> None:
         work, self._map_work = self._map_work, None
