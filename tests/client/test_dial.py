@@ -46,19 +46,20 @@ async def test_an_unknown_kind_of_address_is_refused(address):
 
 
 class Hearing(Server):
-    """Writes down the authority of every call."""
+    """Writes down the headers of every call."""
 
-    authorities: list[bytes]
+    def __init__(self):
+        super().__init__(FakeDaemon().methods())
+        self.headers = []
 
     def _accept(self, stream, headers, end):
-        self.authorities.append(dict(headers)[b":authority"])
+        self.headers.append(dict(headers))
         super()._accept(stream, headers, end)
 
 
 @pytest.mark.row("A3")
 async def test_calls_name_the_host_and_the_daemon_does_not_mind(tmp_path):
-    server, ca = Hearing(FakeDaemon().methods()), authority(tmp_path)
-    server.authorities = []
+    server, ca = Hearing(), authority(tmp_path)
     loop = asyncio.get_running_loop()
     plain = await loop.create_server(serve(server), "127.0.0.1", 0)
     safe = await loop.create_server(serve(server), "127.0.0.1", 0, ssl=ca.server_context("localhost"))
@@ -72,7 +73,17 @@ async def test_calls_name_the_host_and_the_daemon_does_not_mind(tmp_path):
         ):
             async with open_remote(address, tls=tls) as client:
                 assert await client.workers() == []
-    assert server.authorities == [b"localhost", here.encode(), b"localhost"]
+    assert [one[b":authority"] for one in server.headers] == [b"localhost", here.encode(), b"localhost"]
+
+
+@pytest.mark.row("A5")
+async def test_answers_may_come_compressed_and_calls_do_not(tmp_path):
+    server = Hearing()
+    async with await asyncio.get_running_loop().create_unix_server(serve(server), f"{tmp_path}/s"):
+        async with open_remote(f"unix://{tmp_path}/s") as client:
+            await client.workers()
+    [headers] = server.headers
+    assert headers[b"grpc-accept-encoding"] == b"gzip" and b"grpc-encoding" not in headers
 
 
 @pytest.mark.row("T3")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.kit.exports import bench, platforms
 from tests.kit.stores import FakeImage, tar_of
 
-from buildkit.core.errors import Corrupt, InvalidInput
+from buildkit.core.errors import AlreadyExists, Corrupt, InvalidInput
 from buildkit.core.result import Attestation, Result
+from buildkit.core.values import replace
+from buildkit.exporter.exporters import open_exporter
 from buildkit.store.times import DETERMINISTIC
 
 CONFIG = b'{"os":"linux","architecture":"amd64","config":{"Env":["A=b"]}}'
@@ -248,3 +251,20 @@ async def test_rewritten_times_are_no_later_than_the_epoch(tmp_path):
         assert {member.mtime for member in layer} == {1_000_000}
     label = "rewriting layers with source-date-epoch 1000000 (1970-01-12 13:46:40 +0000 UTC)"
     assert label in b.statuses.done and archive.config["created"] == "1970-01-12T13:46:40Z"
+
+
+@pytest.mark.row("A160")
+@pytest.mark.parametrize("type", ["oci", "docker"])
+async def test_a_client_that_has_the_image_already_gets_no_second_copy(tmp_path, type):
+    class Having:
+        @asynccontextmanager
+        async def open_file(self, exporter, metadata):
+            assert metadata["containerimage.digest"]
+            raise AlreadyExists("it is here")
+            yield
+
+    async with bench(tmp_path) as b:
+        exporting = replace(b.exporting(), outputs=Having())
+        result = Result({"": await b.ref(a="1")})
+        exported = await open_exporter(type, {}).export(result, exporting)
+        assert exported.response["containerimage.digest"] and "sending tarball" not in b.statuses.done

@@ -67,6 +67,7 @@ class Channel:
             (b"te", b"trailers"),
             (b"content-type", b"application/grpc"),
             (b"user-agent", b"pybuildkit"),
+            (b"grpc-accept-encoding", b"gzip"),
         )
 
     def start(self) -> None:
