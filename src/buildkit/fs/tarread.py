@@ -90,7 +90,7 @@ class TarReader:
                 text = self._exactly(size)
                 self._exactly(-size % 512)
                 if kind == b"x":
-                    records = _records(text)
+                    records = parse_records(text)
                 elif kind == b"L":
                     long_name = _text(text)
                 elif kind == b"K":
@@ -228,7 +228,8 @@ def _time(text: bytes) -> int:
     return whole * 1_000_000_000 + (-nanoseconds if seconds.startswith(b"-") else nanoseconds)
 
 
-def _records(text: bytes) -> dict[str, bytes]:
+def parse_records(text: bytes) -> dict[str, bytes]:
+    """The records of an extended header; raises `Corrupt`."""
     records: dict[str, bytes] = {}
     position = 0
     while position < len(text):

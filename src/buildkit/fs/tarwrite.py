@@ -41,7 +41,7 @@ def header(
     encoded, target = os.fsencode(name), os.fsencode(link)
     numbers = b"%07o\0%07o\0" % (os.major(device), os.minor(device))
     whole = len(encoded) <= _NAME and encoded.isascii()
-    split = (b"", encoded) if whole else _split(encoded)
+    split = (b"", encoded) if whole else split_name(encoded)
     if split is not None and not records and _fits(target, uid, gid, size, mtime):
         prefix, rest = split
         return _block(rest, kind, mode, uid, gid, size, mtime, target, numbers, prefix)
@@ -59,7 +59,7 @@ def _fits(target: bytes, uid: int, gid: int, size: int, mtime: int) -> bool:
     )
 
 
-def _split(name: bytes) -> tuple[bytes, bytes] | None:
+def split_name(name: bytes) -> tuple[bytes, bytes] | None:
     """A name over 100 bytes as prefix and rest, cut at a slash, where ustar has room for it."""
     if len(name) <= _NAME or not name.isascii():
         return None
@@ -120,28 +120,28 @@ def _extended(
             records[key] = b"%d" % number
     if not 0 <= mtime <= _MOST_11:
         records["mtime"] = b"%d" % mtime
-    text = b"".join(_record(key, records[key]) for key in sorted(records))
+    text = b"".join(record(key, records[key]) for key in sorted(records))
     if len(text) > 1 << 20:
         raise InvalidInput(
             f"{os.fsdecode(name)}: extended attributes of {len(text)} bytes do not fit into a tar header"
         )
     directory, _, file = name.rpartition(b"/")
     joined = posixpath.normpath(b"/".join(part for part in (directory, b"PaxHeaders.0", file) if part))
-    outer = _ascii(joined)[:_NAME].rstrip(b"/")
+    outer = ascii_part(joined)[:_NAME].rstrip(b"/")
     return b"".join(
         (
             _block(outer, EXTENDED, 0, 0, 0, len(text), 0, b"", _ZEROES[16], b""),
             text,
             padding(len(text)),
             _block(
-                _cut(_ascii(name)),
+                cut_name(ascii_part(name)),
                 kind,
                 mode,
                 uid if uid <= _MOST_7 else 0,
                 gid if gid <= _MOST_7 else 0,
                 size if size <= _MOST_11 else 0,
                 mtime if 0 <= mtime <= _MOST_11 else 0,
-                _cut(_ascii(target)),
+                cut_name(ascii_part(target)),
                 numbers,
                 b"",
             ),
@@ -149,19 +149,21 @@ def _extended(
     )
 
 
-def _record(key: str, content: bytes) -> bytes:
-    body = b" %b=%b\n" % (key.encode(), content)
+def record(key: str, content: bytes) -> bytes:
+    """One record of an extended header, its length included."""
+    body = b" %b=%b\n" % (os.fsencode(key), content)
     length = len(body) + len(str(len(body)))
     if len(str(length)) != len(str(len(body))):
         length = len(body) + len(str(length))
     return b"%d%b" % (length, body)
 
 
-def _ascii(text: bytes) -> bytes:
+def ascii_part(text: bytes) -> bytes:
+    """Without what is no ASCII."""
     return text if text.isascii() else bytes(byte for byte in text if byte < 0x80)
 
 
-def _cut(text: bytes) -> bytes:
+def cut_name(text: bytes) -> bytes:
     """As much as the field holds, not ending in a slash when it was cut there."""
     if len(text) > _NAME and text[_NAME - 1 : _NAME] == b"/":
         return text[: _NAME - 1].rstrip(b"/")
