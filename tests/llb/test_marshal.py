@@ -1,6 +1,7 @@
 """States become definitions: order, digests, metadata, and bytes that others write the same."""
 
 import hashlib
+import linecache
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from buildkit import llb
 from buildkit.api import ops_pb2 as pb
-from buildkit.core.errors import InvalidInput, Range
+from buildkit.core.errors import InvalidInput, Range, SourceDetail
+from buildkit.core.excerpt import excerpts
 from buildkit.core.platform import Platform
 from buildkit.llb import caps
 
@@ -321,3 +323,17 @@ def test_python_lines_are_shown_when_asked_for():
     line = source.locations[state.marshal(python_lines=True).head][0][1][0].start_line
     assert 'run("true")' in source.files[0].content.decode().splitlines()[line - 1]
     assert state.marshal().source.files == ()
+
+
+def test_the_lines_of_a_notebook_are_known_and_those_of_a_prompt_are_not():
+    def made_by(filename):
+        names = {"__name__": "cell"}
+        exec(compile("from buildkit import llb\nstate = llb.image('a')\n", filename, "exec"), names)
+        (file,) = names["state"].marshal(python_lines=True).source.files
+        return file
+
+    linecache.cache["<cell 1>"] = (9, None, ["from buildkit import llb\n", "state = llb.image('a')\n"], "<cell 1>")
+    assert made_by("<cell 1>").content.endswith(b"state = llb.image('a')\n")
+    assert made_by("<stdin>").content == b""
+    place = SourceDetail("<stdin>", b"", "Python", (Range(2, 0, 2, 0),))
+    assert excerpts(InvalidInput("no", details=(place,))) == []

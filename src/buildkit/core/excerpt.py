@@ -29,7 +29,8 @@ def _readable(character: str) -> str:
 def excerpts(error: BuildkitError) -> list[str]:
     """An excerpt of each source that the error points to, outermost last."""
     about = error.message if isinstance(error, InvalidInput | NotFound) else ""
-    return [excerpt(detail, about) for detail in error.details if isinstance(detail, SourceDetail)]
+    shown = (excerpt(detail, about) for detail in error.details if isinstance(detail, SourceDetail))
+    return [text for text in shown if text]
 
 
 def excerpt(source: SourceDetail, message: str = "") -> str:

@@ -40,12 +40,17 @@ class Programs:
         self._files: dict[str, SourceFile] = {}
 
     def location_of(self, caller: Caller) -> Location:
-        """The line, in its file as it is now; the content is empty when the file cannot be read."""
+        """The line, in its file as it is now; the content is empty when nobody knows it."""
         file = self._files.get(caller.filename)
         if file is None:
-            try:
-                content = Path(caller.filename).read_bytes()
-            except OSError:
-                content = b""
-            file = self._files[caller.filename] = SourceFile(caller.filename, "Python", content)
+            file = self._files[caller.filename] = SourceFile(caller.filename, "Python", _content_of(caller.filename))
         return file.at(Range(caller.line, 0, caller.line, 0))
+
+
+def _content_of(filename: str) -> bytes:
+    try:
+        return Path(filename).read_bytes()
+    except (OSError, ValueError):
+        import linecache  # where notebooks keep the programs of their cells
+
+        return "".join(linecache.getlines(filename)).encode(errors="surrogateescape")
