@@ -1,7 +1,7 @@
 import pytest
 
 from buildkit.core.errors import InvalidInput
-from buildkit.core.platform import Platform, format_platform, parse_platform, rank
+from buildkit.core.platform import Platform, format_platform, normalize, parse_platform, rank
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,18 @@ def test_a_close_variant_serves_and_a_foreign_one_does_not():
     assert rank(Platform("linux", "arm", "v7"), wanted) == 0
     assert rank(Platform("linux", "arm", "v6"), wanted) == 1
     assert rank(Platform("linux", "amd64"), wanted) is None
+
+
+@pytest.mark.parametrize(
+    ("architecture", "variant", "expected"),
+    [
+        ("i386", "7", ("386", "")),
+        ("armhf", "v8", ("arm", "v7")),
+        ("armel", "", ("arm", "v6")),
+        ("aarch64", "v9.0", ("arm64", "v9")),
+        ("x86_64", "v3", ("amd64", "v3")),
+    ],
+)
+def test_an_alias_may_decide_the_variant(architecture, variant, expected):
+    found = normalize(Platform("linux", architecture, variant))
+    assert (found.architecture, found.variant) == expected

@@ -141,6 +141,7 @@ def test_git_over_ssh_with_everything():
         ("HTTPS://u:p@h:1/a%20b?x=1#r", "h:1", "https://u:p@h:1/a%20b", "r", ""),
         ("git@h:a/b#:s", "h", "git@h:a/b", "", "s"),
         ("ssh://git@h/a", "h", "ssh://git@h/a", "", ""),
+        ("https://hü/a?", "hü", "https://h%C3%BC/a?", "", ""),
     ],
 )
 def test_git_urls(text, host, remote, ref, subdir):

@@ -43,12 +43,15 @@ def normalize(platform: Platform) -> Platform:
     """Replace aliases (``x86_64``, ``aarch64``) and drop variants that are the default (``arm64/v8``)."""
     os = _OS.get(platform.os.lower(), platform.os.lower())
     architecture, variant = platform.architecture.lower(), platform.variant.lower()
-    architecture, variant_of_alias = _ARCHITECTURES.get((architecture, ""), (architecture, ""))
-    variant = variant or variant_of_alias
+    if alias := _ARCHITECTURES.get((architecture, "")):
+        architecture, variant_of_alias = alias
+        variant = variant_of_alias if architecture in ("386", "arm") else variant
     if architecture == "amd64" and variant == "v1":
         variant = ""
     elif architecture == "arm64" and variant in ("8", "v8", "v8.0"):
         variant = ""
+    elif architecture == "arm64" and variant in ("9", "9.0", "v9.0"):
+        variant = "v9"
     elif architecture == "arm":
         variant = {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"}.get(variant, variant)
     return replace(platform, os=os, architecture=architecture, variant=variant)

@@ -12,6 +12,7 @@ from buildkit.core.values import dataclass
 _SCHEME = Pattern(r"[a-zA-Z][a-zA-Z0-9+.-]*\Z")
 _ESCAPE = Pattern(r"%[0-9A-Fa-f]{2}")
 _HOST_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~!$&'()*+,;=:[]<>\"")
+_HOST_SAFE = "!$&'()*+,;=:[]<>\"-_.~"
 _USER_LETTERS = Pattern(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*\Z")
 _PATH_SAFE = "$&+,/:;=@~-_."
 _FRAGMENT_SAFE = "$&+,/:;=?@!()*~-_."
@@ -34,23 +35,26 @@ class GoUrl:
     query: str = ""
     fragment: str = ""
     raw_fragment: str = ""
+    force_query: bool = False
+    """It has a question mark and nothing behind."""
 
     def without_options(self) -> str:
-        """The URL without query and fragment."""
+        """The URL without fragment and query, but for the mark of an empty one."""
         out = self.scheme + ":" if self.scheme else ""
+        mark = "?" if self.force_query else ""
         if self.opaque:
-            return out + self.opaque
+            return out + self.opaque + mark
         path = self._escaped_path()
         if self.scheme or self.host or self.has_user:
             if self.host or self.path or self.has_user:
                 out += "//"
             out += self.user + "@" if self.has_user else ""
-            out += self.host
+            out += quote(self.host, safe=_HOST_SAFE, errors="surrogateescape")
         if path and path[0] != "/" and self.host:
             out += "/"
         if not out and ":" in path.partition("/")[0]:
             out += "./"
-        return out + path
+        return out + path + mark
 
     def _escaped_path(self) -> str:
         if self.raw_path and _is_valid(self.raw_path, _VALID_IN_PATH):
@@ -113,10 +117,11 @@ def _parse(text: str) -> GoUrl:
     if text == "*":
         return GoUrl(path="*")
     scheme, rest = _split_scheme(text)
-    rest, _, query = rest.partition("?")
+    rest, mark, query = rest.partition("?")
+    force_query = bool(mark) and not query
     if not rest.startswith("/"):
         if scheme:
-            return GoUrl(scheme, opaque=rest, query=query)
+            return GoUrl(scheme, opaque=rest, query=query, force_query=force_query)
         if ":" in rest.partition("/")[0]:
             raise ValueError("first path segment in URL cannot contain colon")
     user, has_user, host = "", False, ""
@@ -126,7 +131,7 @@ def _parse(text: str) -> GoUrl:
         user, has_user, host = _parse_authority(authority)
     path = _unescape(rest)
     raw_path = rest if quote(path, safe=_PATH_SAFE, errors="surrogateescape") != rest else ""
-    return GoUrl(scheme, "", user, has_user, host, path, raw_path, query)
+    return GoUrl(scheme, "", user, has_user, host, path, raw_path, query, force_query=force_query)
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
@@ -225,5 +230,5 @@ def _escaped(letter: str) -> str:
 def _replaced(url: GoUrl, *, fragment: str, raw_fragment: str) -> GoUrl:
     return GoUrl(
         url.scheme, url.opaque, url.user, url.has_user, url.host, url.path, url.raw_path, url.query, fragment,
-        raw_fragment,
+        raw_fragment, url.force_query,
     )  # fmt: skip
