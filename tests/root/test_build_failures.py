@@ -168,6 +168,18 @@ def test_a_full_disk_is_named_and_a_later_build_works(tmp_path, busybox):
     assert mounts_below(tmp_path) == []
 
 
+def test_a_disk_that_builds_have_filled_to_the_brim_is_pruned(tmp_path, busybox):
+    project = Project(tmp_path, busybox)
+    (tmp_path / "state").mkdir()
+    with mounted([Mount("tmpfs", "tmpfs", options=("size=24m",))], str(tmp_path / "state")):
+        for number in range(3):
+            project.run(f"FROM base\nRUN echo {number} && cat /dev/zero > /big; true\n")
+        assert "no space left" in project.fail("FROM base\nRUN echo fine > /out\n")
+        assert project.du().status == 0
+        assert command("prune", "--all", "--root", tmp_path / "state").status == 0
+        assert project.text("FROM base\nRUN echo fine > /out\n") == "fine\n"
+
+
 def test_a_state_folder_that_is_a_mount_stays_mounted_after_a_kill(tmp_path, busybox):
     project = Project(tmp_path, busybox)
     (tmp_path / "state").mkdir()

@@ -36,6 +36,7 @@ class Database:
         self._lock = threading.RLock()
         self._depth = 0
         self._reserve = Path(self.path + ".reserve")
+        self._making_room = 0
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
@@ -75,19 +76,32 @@ class Database:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.OperationalError as error:
                 lost = sql == "COMMIT" and not self._connection.in_transaction
-                if not _is_full(error) or lost or not self._give_reserve():
+                if not _is_full(error) or lost or not self._making_room or not self._give_reserve():
                     raise
                 return self._connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def making_room(self) -> Iterator[None]:
+        """For a scope that removes things: on a full disk it may write into a reserve, which is filled up after it."""
+        self._making_room += 1
+        try:
+            yield
+        finally:
+            self._making_room -= 1
+            self._keep_reserve()
 
     def _keep_reserve(self) -> None:
         """Have room on the disk for the rows that say what was removed to make room."""
         if self.path == ":memory:" or self._reserve.exists():
             return
-        fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
         try:
             os.posix_fallocate(fd, 0, _RESERVED)
         except OSError:
-            self._reserve.unlink()
+            self._give_reserve()
         finally:
             os.close(fd)
 

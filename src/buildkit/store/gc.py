@@ -7,10 +7,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from buildkit.core.digest import Digest
-from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.core.errors import Exhausted, FailedPrecondition, NotFound
 from buildkit.core.values import dataclass
 from buildkit.store.filters import parse_filters
 from buildkit.store.parts import Parts, drop
@@ -107,7 +108,8 @@ class Collector:
     async def usage(self, filters: Sequence[str] = (), age_limit: float = 0) -> list[Usage]:
         """Every record that passes a filter and was not used within ``age_limit`` seconds, oldest first."""
         passes = parse_filters(filters)
-        self._parts.records.flush()
+        with suppress(Exhausted):
+            self._parts.records.flush()
         records = self._parts.records.all()
         sizes = await asyncio.to_thread(self._sizes, records)
         used = self._in_use(records)
@@ -152,11 +154,12 @@ class Collector:
     async def prune(self, policies: Sequence[PrunePolicy]) -> AsyncIterator[Usage]:
         """Apply policies in turn, give each record as it goes, then sweep."""
         async with self._pruning:
-            sizes: dict[str, int] = {}
-            for policy in policies:
-                async for removed in self._prune(policy, sizes):
-                    yield removed
-            await self.sweep()
+            with self._parts.records.making_room():
+                sizes: dict[str, int] = {}
+                for policy in policies:
+                    async for removed in self._prune(policy, sizes):
+                        yield removed
+                await self.sweep()
 
     async def _prune(self, policy: PrunePolicy, sizes: dict[str, int]) -> AsyncIterator[Usage]:
         """``sizes`` are those that are known, and get the others: some are told only by looking at every file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Any
 
@@ -185,6 +186,10 @@ class Records:
         rows = [(r.last_used, r.usage_count, r.id) for r in map(self._known.get, touched) if r is not None]
         if rows:
             self._db.execute_many("UPDATE refs SET last_used = ?, usage_count = ? WHERE id = ?", rows)
+
+    def making_room(self) -> AbstractContextManager[None]:
+        """See `buildkit.core.db.Database.making_room`."""
+        return self._db.making_room()
 
     def blobs(self, id: str) -> list[LayerBlob]:
         """The layer tars known for this ref, oldest first."""

@@ -11,10 +11,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from buildkit.core.db import Database
-from buildkit.core.errors import AlreadyExists, FailedPrecondition, NotFound
+from buildkit.core.errors import AlreadyExists, Exhausted, FailedPrecondition, NotFound
 from buildkit.core.values import dataclass, replace
 from buildkit.store.eraser import Eraser
 from buildkit.store.snapshot import Kind, Snapshot, Space
@@ -135,8 +136,8 @@ class Shelf:
         return row
 
     def measured(self, row: Row, space: Space) -> None:
-        """Remember what a committed snapshot takes."""
-        with self._lock:
+        """Remember what a committed snapshot takes, unless the disk is full."""
+        with self._lock, suppress(Exhausted):
             if self.find(row.name) is not None:
                 self._store(replace(row, space=space))
 
