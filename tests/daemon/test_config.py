@@ -7,6 +7,7 @@ from buildkit.daemon.amounts import Space, parse_duration, parse_space
 from buildkit.daemon.config import DaemonConfig, GcConfig, PolicyRule, default_places
 from buildkit.daemon.flags import BadUsage, overlay, parse_flags
 from buildkit.daemon.policies import policies_of
+from buildkit.daemon.server import engine_config
 from buildkit.daemon.toml import parse_config, read_config
 from buildkit.executor.settings import DeviceSettings
 from buildkit.oci.hosts import HostConfig, KeyPair
@@ -278,3 +279,8 @@ def test_everyone_but_root_keeps_things_at_home():
     )
     assert places.address == "unix:///run/user/7/buildkit/buildkitd.sock"
     assert default_places({}, 0).root == Path("/var/lib/buildkit")
+
+
+def test_steps_of_a_daemon_are_limited_only_where_it_is_told_so():
+    assert engine_config(given()).max_parallelism is None
+    assert engine_config(given("--oci-max-parallelism=2")).max_parallelism == 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from buildkit.core.errors import BuildkitError
+from buildkit.core.threads import Threads
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -82,6 +84,18 @@ async def finish_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs:
     if cancelled is not None:
         raise cancelled
     return task.result()
+
+
+async def run_apart(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """`asyncio.to_thread` in a thread of its own: for what waits for someone far away, who may let it wait for ever.
+
+    The loop's own threads are few, and everybody needs them.
+    """
+    threads = Threads(asyncio.get_running_loop(), 1, "apart")
+    try:
+        return await threads.call(partial(function, *args, **kwargs))
+    finally:
+        threads.stop()
 
 
 async def _drop(tasks: list[asyncio.Future[T]]) -> None:

@@ -76,7 +76,7 @@ def engine_config(config: DaemonConfig) -> EngineConfig:
         root=config.root,
         snapshotter=worker.snapshotter,
         registries=config.registries,
-        max_parallelism=worker.max_parallelism,
+        max_parallelism=worker.max_parallelism or None,  # a step may wait for ever; other builds must not
         platforms=tuple(parse_platform(text) for text in worker.platforms),
         devices=config.devices or DeviceSettings(()),
         entitlements=config.entitlements | ({"device"} if config.devices else frozenset()),

@@ -53,8 +53,8 @@ class EngineConfig:
     root: Path
     snapshotter: str = "auto"
     registries: Mapping[str, HostConfig] = field(default_factory=dict[str, HostConfig])
-    max_parallelism: int = 0
-    """Steps that run at once; 0 is as many as there are processors."""
+    max_parallelism: int | None = 0
+    """Steps that run at once; 0 is as many as there are processors, None without limit."""
     platforms: tuple[Platform, ...] = ()
     """Where steps can run, the default first; () is what this machine can do."""
     executor: Settings = field(default_factory=Settings)
@@ -130,7 +130,8 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
     registry = Registry(config.registries)
     answers, pulls = Answers(db), Pulls()
     images = Images(registry, sessions, store, answers, pulls)
-    parallelism = config.max_parallelism or os.cpu_count() or 1
+    limit = config.max_parallelism
+    parallelism = None if limit is None else asyncio.Semaphore(limit or os.cpu_count() or 1)
     worker = Worker(
         id=worker_id(config.root),
         store=store,
@@ -141,7 +142,7 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
         platforms=Platforms(config.platforms),
         labels=config.labels,
         devices=config.devices,
-        parallelism=asyncio.Semaphore(parallelism),
+        parallelism=parallelism,
     )
     solver: Solver[Ref | None] = Solver(DatabaseKeys(db), RefResults(store))
     frontends: dict[str, Frontend] = {"dockerfile.v0": Remembered(_make_dockerfile_frontend, db, _DOCKERFILE_CODE)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, BinaryIO
 
-from buildkit.core.aio import gather_all
+from buildkit.core.aio import gather_all, run_apart
 from buildkit.core.digest import Digest, algorithm, hex_of
 from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput, Unsupported
 from buildkit.core.result import Result
@@ -79,7 +79,7 @@ class ArchiveExporter:
         try:
             async with outputs.open_file(exporting.id, response) as out:
                 with exporting.stage("sending tarball"):
-                    await asyncio.to_thread(write_archive, records, out)
+                    await run_apart(write_archive, records, out)
         except AlreadyExists:
             pass  # the client has this image and wants no second copy
         return Exported(response, root, documents)

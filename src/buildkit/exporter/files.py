@@ -11,6 +11,7 @@ from pathlib import Path
 from time import time_ns
 from typing import BinaryIO
 
+from buildkit.core.aio import run_apart
 from buildkit.core.errors import FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass
@@ -94,7 +95,7 @@ class FilesExporter:
     async def _export_tar(self, trees: Sequence[_Tree], result: Result[Ref], exporting: Exporting) -> None:
         async with exporting.need_outputs().open_file(exporting.id, {}) as out:
             with exporting.stage("sending tarball"):
-                await asyncio.to_thread(self._write_tar, trees, result.single, out, exporting)
+                await run_apart(self._write_tar, trees, result.single, out, exporting)
 
     def _write_tar(self, trees: Sequence[_Tree], single: bool, out: BinaryIO, exporting: Exporting) -> None:
         writer = TreeTar(out, exporting.times.time_of)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from buildkit.core.aio import Shared
+from buildkit.core.aio import Shared, run_apart
 from buildkit.core.digest import Digest, algorithm, hasher, hex_of
 from buildkit.core.errors import Corrupt, FailedPrecondition, NotFound, Unavailable
 from buildkit.oci import spec
@@ -184,7 +183,7 @@ class FromLayout:
             raise Corrupt(f"{descriptor.digest} is too large for a document: {descriptor.size} bytes")
         source = await session.stores.open(self._store, descriptor.digest)
         with source:
-            content = await asyncio.to_thread(source.read, descriptor.size + 1)
+            content = await run_apart(source.read, descriptor.size + 1)
         if hasher(algorithm(descriptor.digest), content).hexdigest() != hex_of(descriptor.digest):
             raise Corrupt(f"oci-layout store {self._store!r}: content does not match digest {descriptor.digest}")
         return content
@@ -203,7 +202,7 @@ class FromLayout:
                         sink.write(block)
                         progress(sink.offset)
 
-                await asyncio.to_thread(move)
+                await run_apart(move)
             if sink.offset != descriptor.size:
                 raise Unavailable(f"{descriptor.digest}: got {sink.offset} of {descriptor.size} bytes")
 

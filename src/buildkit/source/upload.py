@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
+from buildkit.core.aio import run_apart
 from buildkit.core.errors import NotFound
 from buildkit.oci.transport import BLOCK, Sink
 from buildkit.session.registry import Sessions
@@ -58,7 +58,7 @@ class Upload:
                 sink.write(block)
 
         try:
-            await asyncio.to_thread(copy)
+            await run_apart(copy)
         finally:
             self.close()
 
