@@ -165,3 +165,8 @@ def test_details_are_bounded_by_what_the_peer_takes():
     names = [name for name, _ in _trailers_of(error, 1 << 20)]
     assert b"grpc-status-details-bin" in names
     assert b"grpc-status-details-bin" not in [name for name, _ in _trailers_of(error, 16_384)]
+
+
+def test_errors_of_the_system_are_told_in_our_words():
+    found = status.to_status(FileNotFoundError(2, "No such file or directory", "/x/y"))
+    assert (found.code, found.message) == (2, "/x/y: no such file or directory")

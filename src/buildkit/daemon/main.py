@@ -7,7 +7,7 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
-from buildkit.core.errors import BuildkitError
+from buildkit.core.errors import BuildkitError, from_os
 from buildkit.daemon.flags import BadUsage, Given, overlay, parse_flags
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"buildkitd: {error}\n")
         return BAD_USAGE
     except (BuildkitError, OSError) as error:
-        sys.stderr.write(f"buildkitd: {error}\n")
+        told = from_os(error) if isinstance(error, OSError) and error.errno else error
+        sys.stderr.write(f"buildkitd: {told}\n")
         return FAILED
 
 

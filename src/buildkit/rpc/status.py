@@ -75,8 +75,11 @@ def to_status(error: BaseException) -> Status:
     """An error as ``google.rpc.Status`` with typed details."""
     from google.rpc.status_pb2 import Status
 
+    code = code_of(error)
+    if isinstance(error, OSError) and error.errno:
+        error = errors.from_os(error)
     message = str(error) or ("context canceled" if isinstance(error, asyncio.CancelledError) else repr(error))
-    status = Status(code=code_of(error), message=message)
+    status = Status(code=code, message=message)
     details: list[tuple[str, dict[str, Any]]] = []
     if isinstance(error, BuildkitError):
         details += [_detail_to_json(detail) for detail in reversed(error.details)]

@@ -96,7 +96,8 @@ class Wire(asyncio.BufferedProtocol):
             self._keeping.cancel()
             self._keeping = None
         if self.connection is not None:
-            self.connection.lost(str(error or "connection closed"))
+            reason = error.strerror if isinstance(error, OSError) else str(error or "")
+            self.connection.lost((reason or "connection closed").lower())
 
     def pause_writing(self) -> None:
         """The transport is full."""
