@@ -195,6 +195,9 @@ async def test_inline_cache_goes_into_the_config(tmp_path):
     assert archive.config["moby.buildkit.cache.v0"] == "Y2FjaGU="
 
 
+BOTH = ("linux/amd64", "linux/arm64")
+
+
 @pytest.mark.row("E32", "E58", "E61")
 async def test_attestations_for_images_alone_are_not_in_an_archive_unless_asked_for(tmp_path):
     inline = Attestation("in-toto", "p", b"{}", metadata={"inline-only": b"true"})
@@ -213,6 +216,16 @@ async def test_attestations_for_images_alone_are_not_in_an_archive_unless_asked_
             manifest = json.loads(attested.blob(listed["digest"]))
             for blob in (manifest["config"], *(manifest["layers"] or ())):
                 assert len(attested.blob(blob["digest"])) == blob["size"]
+
+
+async def test_attestations_for_images_alone_go_where_an_index_is_made_anyway(tmp_path):
+    inline = Attestation("in-toto", "p", b"{}", metadata={"inline-only": b"true"})
+    platforms = {name: {"ID": name, "Platform": {"os": "linux", "architecture": name[6:]}} for name in BOTH}
+    metadata = {"refs.platforms": json.dumps({"Platforms": list(platforms.values())}).encode()}
+    result = Result(dict.fromkeys(BOTH), False, metadata, {BOTH[0]: (inline,)})
+    async with bench(tmp_path) as b:
+        index = (await b.archive(result)).root
+        assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64", "unknown"]
 
 
 @pytest.mark.row("E30", "E31")

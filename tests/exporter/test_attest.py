@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from buildkit.core.errors import Unsupported
+from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
-from buildkit.core.result import Attestation
+from buildkit.core.result import Attestation, Subject
 from buildkit.exporter.attest import attest
 from buildkit.oci.spec import OCI_MANIFEST, Descriptor
 
@@ -59,6 +59,16 @@ def test_a_statement_names_the_image(names, subjects):
     assert statement["subject"] == [{"name": name, "digest": {"sha256": "ab" * 32}} for name in subjects]
 
 
-def test_what_a_frontend_says_is_refused_by_name():
-    with pytest.raises(Unsupported, match="attestations made by frontends"):
-        attest(TARGET, AMD64, [Attestation("bundle", "")], [])
+def test_a_statement_is_about_the_subjects_that_it_names():
+    named = (Subject("self", "mine"), Subject("raw", "other", ("sha256:" + "cd" * 32,)), Subject("raw"))
+    said = Attestation("in-toto", "https://p", b"", subjects=named)
+    statement = json.loads(attest(TARGET, AMD64, [said], ["a:1"]).documents[0].content)
+    image = "pkg:docker/a@1?platform=linux%2Famd64"
+    assert [one["name"] for one in statement["subject"]] == [image, "mine", "other", "_"]
+    assert [one["digest"].get("sha256", "")[:2] for one in statement["subject"]] == ["ab", "ab", "cd", ""]
+    assert statement["predicate"] is None
+
+
+def test_what_is_said_has_to_be_json():
+    with pytest.raises(InvalidInput, match="failed to marshal attestation https://p"):
+        attest(TARGET, AMD64, [Attestation("in-toto", "https://p", b"{")], [])

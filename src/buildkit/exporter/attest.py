@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from buildkit.core.digest import algorithm, hex_of, sha256
-from buildkit.core.errors import Unsupported
+from buildkit.core.errors import Internal, InvalidInput
 from buildkit.core.gojson import go_json
 from buildkit.core.platform import Platform, format_platform, normalize
-from buildkit.core.result import Attestation
+from buildkit.core.result import Attestation, Subject
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.manifest import Document
 from buildkit.oci.names import parse_reference
@@ -40,7 +40,7 @@ def attest(
     *,
     artifact: bool = True,
 ) -> Attested:
-    """The manifest of what is said about the image ``target``, known by ``names``; raises `Unsupported`.
+    """The manifest of what is said about the image ``target``, known by ``names``; raises `InvalidInput`.
 
     Unless it is an OCI ``artifact`` it looks like an image for no platform.
     """
@@ -69,7 +69,7 @@ def attest(
     return Attested(listed, (*layers, config, Document(descriptor, content)))
 
 
-def subjects_of(target: Descriptor, platform: Platform, names: Sequence[str]) -> list[Json]:
+def subjects_of(target: Descriptor, platform: Platform, names: Sequence[str]) -> list[dict[str, Json]]:
     """The image under each of its names, as package URLs."""
     digest: Json = {algorithm(target.digest): hex_of(target.digest)}
     return [{"name": _package_url(name, platform), "digest": digest} for name in names]
@@ -83,15 +83,33 @@ def _package_url(name: str, platform: Platform) -> str:
 
 
 def _statement(one: Attestation[Ref], target: Descriptor, platform: Platform, names: Sequence[str]) -> bytes:
-    if one.kind != "in-toto" or one.ref is not None or one.subjects:
-        raise Unsupported("attestations made by frontends are not supported yet")
+    if one.kind != "in-toto" or one.ref is not None:
+        raise Internal(f"attestation {one.predicate_type}: its content is not at hand")
+    own = subjects_of(target, platform, names)
+    subjects = [raw for subject in one.subjects or (Subject("self"),) for raw in _named(subject, own)]
+    try:
+        predicate = json.loads(one.content or b"null")
+    except ValueError as error:
+        raise InvalidInput(f"failed to marshal attestation {one.predicate_type}: {error}") from None
     statement = {
         "_type": STATEMENT_TYPE,
         "predicateType": one.predicate_type,
-        "subject": subjects_of(target, platform, names),
-        "predicate": json.loads(one.content),
+        "subject": subjects,
+        "predicate": predicate,
     }
     return go_json(statement).encode()
+
+
+def _named(subject: Subject, own: Sequence[dict[str, Json]]) -> Iterator[dict[str, Json]]:
+    """A subject as a statement has it; the image itself goes by its own names and the one that it is given here."""
+    if subject.kind != "self":
+        digests: Json = {algorithm(digest): hex_of(digest) for digest in subject.digests}
+        yield {"name": subject.name or "_", "digest": digests}
+        return
+    for one in own:
+        yield one
+        if subject.name:
+            yield {**one, "name": subject.name}
 
 
 def _config(layers: Sequence[Document]) -> Document:

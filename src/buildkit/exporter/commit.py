@@ -212,13 +212,12 @@ def _encoded(attrs: Mapping[str, str]) -> dict[str, bytes]:
     return {key: value.encode(errors="surrogateescape") for key, value in attrs.items()}
 
 
-def _attestations_of(result: Result[Ref], attrs: ImageAttrs) -> dict[str, list[Attestation[Ref]]]:
-    """What to embed, by platform: those that are for images alone only where they were asked for inline."""
-    found = {
-        platform: [one for one in listed if attrs.inline_attestations or not _is_inline_only(one)]
-        for platform, listed in result.attestations.items()
-    }
-    found = {platform: listed for platform, listed in found.items() if listed}
+def _attestations_of(result: Result[Ref], attrs: ImageAttrs) -> dict[str, Sequence[Attestation[Ref]]]:
+    """What to embed, by platform. Those that are for images alone make no index of a lone manifest elsewhere."""
+    found: dict[str, Sequence[Attestation[Ref]]] = {p: listed for p, listed in result.attestations.items() if listed}
+    every = [one for listed in found.values() for one in listed]
+    if result.single and not attrs.inline_attestations and all(map(_is_inline_only, every)):
+        return {}
     if found and attrs.oci_types is False:
         raise InvalidInput('cannot export attestations with "oci-mediatypes=false"')
     return found

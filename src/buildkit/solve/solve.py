@@ -17,6 +17,7 @@ from buildkit.frontend.requestopts import KEY, capture
 from buildkit.solve.bridge import BuildBridge
 from buildkit.solve.outputs import Outputs
 from buildkit.solve.provenance.wanted import Wanted, parse_wanted
+from buildkit.solve.reading import Reader
 from buildkit.solve.refs import FrontendRequest, LazyRef, own
 from buildkit.solve.request import SolveRequest, SolveResponse
 from buildkit.solver.job import Job, Solver
@@ -92,9 +93,12 @@ class Builder:
                     )
                     raise
                 await self._learn(request, job, lease, since, explained)
-                if attested is not None and request.exporters:
-                    said = _predicates(wanted, job, started, attested)
-                    result = replace(result, attestations={p: (_attestation(c, attested),) for p, c in said.items()})
+                if request.exporters:
+                    made = await _attested(wanted, Reader(store, job, lease))
+                    if attested is not None:
+                        for platform, said in _predicates(wanted, job, started, attested).items():
+                            made[platform] = (*made.get(platform, ()), _attestation(said, attested))
+                    result = replace(result, attestations=made)
                 result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
                 response, images = await outputs.write(result, request, lease, progress)
                 predicates = {}
@@ -142,7 +146,8 @@ class Builder:
         else:
             raise InvalidInput("neither a frontend nor a definition is given")
         refs = {platform: None if ref is None else own(ref) for platform, ref in found.refs.items()}
-        return Result(refs, found.single, found.metadata)
+        attestations = {platform: tuple(map(_own, listed)) for platform, listed in found.attestations.items()}
+        return Result(refs, found.single, found.metadata, attestations)
 
 
 async def evaluate(wanted: Result[LazyRef], job: Job[Ref | None]) -> Result[Ref]:
@@ -153,6 +158,19 @@ async def evaluate(wanted: Result[LazyRef], job: Job[Ref | None]) -> Result[Ref]
 
     found = await gather_all(one(ref) for ref in wanted.refs.values())
     return Result(dict(zip(wanted.refs, found, strict=True)), wanted.single, wanted.metadata)
+
+
+def _own(one: Attestation[object]) -> Attestation[LazyRef]:
+    ref = None if one.ref is None else own(one.ref)
+    return Attestation(one.kind, one.predicate_type, one.content, ref, one.path, one.subjects, one.metadata)
+
+
+async def _attested(wanted: Result[LazyRef], reader: Reader) -> dict[str, tuple[Attestation[Ref], ...]]:
+    if not wanted.attestations:
+        return {}
+    from buildkit.solve.statements import read_statements
+
+    return await read_statements(wanted.attestations, reader)
 
 
 def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
