@@ -234,7 +234,6 @@ async def test_a_daemon_that_speaks_nonsense_is_refused(tmp_path, monkeypatch):
     [
         (SolveOptions(frontend="f", exports=(CacheOptions("local", {"dest": "d"}),)), "exporting a build cache to"),
         (SolveOptions(frontend="f", imports=(CacheOptions("local", {"src": "d"}),)), "importing a build cache"),
-        (SolveOptions(frontend="f", outputs=(OutputOptions("oci", {"tar": "false"}, "d"),)), "output type=oci,tar"),
     ],
 )
 async def test_what_is_missing_is_refused_by_name(options, text, tmp_path):

@@ -13,7 +13,8 @@ def test_output_flags_are_parsed(tmp_path):
     file = f"{tmp_path}/x.tar"
     assert parse_output(f"type=oci,dest={file},Name=a") == Output("oci", {"name": "a"}, Destination(file=file))
     assert parse_output("type=local,dest=d") == Output("local", {}, Destination(directory="d"))
-    assert parse_output("type=oci,dest=d,tar=false") == Output("oci", {"tar": "false"}, Destination(directory="d"))
+    image = Destination(directory="d", image=True)
+    assert parse_output("type=oci,dest=d,tar=false") == Output("oci", {"tar": "false"}, image)
     assert parse_output("type=image,name=x,push=true") == Output("image", {"name": "x", "push": "true"})
 
 

@@ -168,9 +168,6 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
         for cache in caches:
             if cache.type == "local":
                 raise Unsupported(f"{what} to or from a directory of the client (type=local) is not supported yet")
-    for output in options.outputs:
-        if output.type in ("oci", "docker") and output.attrs.get("tar") in ("0", "f", "F", "FALSE", "false", "False"):
-            raise Unsupported(f"output type={output.type},tar=false from a daemon is not supported yet")
     if options.registry_tls:
         raise Unsupported("--registry-auth-tlscontext is not supported with a daemon yet")
 

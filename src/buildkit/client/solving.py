@@ -93,7 +93,12 @@ class Solving:
                 await self._until_silent(status)
             finally:
                 await asyncio.gather(solve, bridge, return_exceptions=True)
-        return SolveResponse(exporter=exporter_response(response), metadata=metadata)
+        exporter = exporter_response(response)
+        if any(one.attrs.get("tar") for one in self.options.outputs):
+            from buildkit.client.imagedirs import name_image
+
+            name_image(self.session.outputs, exporter)
+        return SolveResponse(exporter=exporter, metadata=metadata)
 
     async def _unary(self, path: str, request: bytes) -> bytes:
         metadata = {_BUILD_ID: [self.ref]} if path.startswith(_BRIDGE) else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from buildkit.core.aio import gather_all, run_apart
 from buildkit.core.digest import Digest, algorithm, hex_of
-from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput, Unsupported
+from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
@@ -70,7 +70,10 @@ class ArchiveExporter:
 
             directory = outputs.directory(exporting.id)
             if directory is None:
-                raise Unsupported("tar=false is not supported for remote clients yet")
+                with exporting.stage("sending image"):
+                    parts = [*layers, *documents, image.root]
+                    await outputs.store(exporting.id, parts, exporting.store.content.open)
+                return Exported(response, root, documents)
             await asyncio.to_thread(
                 _write_layout, Layout.create(directory), exporting.store.content, blobs, root, names
             )
@@ -148,11 +151,11 @@ def named_roots(root: Descriptor, names: Sequence[str]) -> list[Descriptor]:
     """The root once for each of its names, or once without any."""
     roots = []
     for name in names:
-        roots.append(replace(root, annotations={**root.annotations, _IMAGE_NAME: name, _REF_NAME: _short_name(name)}))
+        roots.append(replace(root, annotations={**root.annotations, _IMAGE_NAME: name, _REF_NAME: short_name(name)}))
     return roots or [root]
 
 
-def _short_name(name: str) -> str:
+def short_name(name: str) -> str:
     """The tag, with the digest if there is one too; the whole name without a tag."""
     reference = parse_reference(name)
     if not reference.tag:
@@ -213,7 +216,7 @@ def _write_layout(
         with content.open(blob.digest) as source:
             layout.take(blob.digest, source)
     for name in names:
-        layout.tag(root, _short_name(name), name)
+        layout.tag(root, short_name(name), name)
     if not names:
         layout.tag(root, "latest")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,20 +91,20 @@ class Layout:
 
     def take(self, digest: Digest, source: BinaryIO) -> None:
         """Store a blob from a stream, checked; raises `Corrupt`."""
-        target = self.path(digest)
-        if target.exists():
+        if self.path(digest).exists():
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        running = hasher(algorithm(digest))
+        with self.taking(algorithm(digest)) as blob:
+            while block := source.read(_BLOCK):
+                blob.write(block)
+            blob.commit(digest)
+
+    @contextmanager
+    def taking(self, kind: str = "sha256") -> Iterator[Taking]:
+        """A blob to write and commit; one that is not committed is gone at the end."""
         partial = self.root / f".{new_id()}"
         try:
             with partial.open("xb", buffering=0) as out:
-                while block := source.read(_BLOCK):
-                    running.update(block)
-                    out.write(block)
-            if running.hexdigest() != hex_of(digest):
-                raise Corrupt(f"content for {digest} has digest {algorithm(digest)}:{running.hexdigest()}")
-            partial.rename(target)
+                yield Taking(self, partial, out, kind)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -145,6 +147,36 @@ class Layout:
             partial.rename(self.root / name)
         finally:
             partial.unlink(missing_ok=True)
+
+
+class Taking:
+    """A blob on its way into a layout. ``size`` bytes of it are there."""
+
+    def __init__(self, layout: Layout, partial: Path, out: BinaryIO, kind: str) -> None:
+        self.size = 0
+        self._layout = layout
+        self._partial = partial
+        self._out = out
+        self._kind = kind
+        self._running = hasher(kind)
+
+    def write(self, block: bytes) -> None:
+        """Add to it."""
+        view = memoryview(block)
+        while view:
+            view = view[self._out.write(view) :]
+        self._running.update(block)
+        self.size += len(block)
+
+    def commit(self, digest: Digest = "") -> Digest:
+        """It is complete; raises `Corrupt` if its digest is another than ``digest``, if that is known."""
+        found = f"{self._kind}:{self._running.hexdigest()}"
+        if digest and found != digest:
+            raise Corrupt(f"content for {digest} has digest {found}")
+        target = self._layout.path(found)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._partial.rename(target)
+        return found
 
 
 def unpack_layout(archive: Path, root: Path) -> Layout:

@@ -24,6 +24,7 @@ CHECK_POLICY = "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/Chec
 PULL = "/moby.upload.v1.Upload/Pull"
 CONTENT_INFO = "/containerd.services.content.v1.Content/Info"
 CONTENT_READ = "/containerd.services.content.v1.Content/Read"
+CONTENT_WRITE = "/containerd.services.content.v1.Content/Write"
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 DIRECTORY_NAME = "dir-name"
@@ -37,6 +38,8 @@ AGENT = "buildkit.ssh.id"
 STORE = "buildkit-attachable-store-id"
 LAYOUT = "oci:"
 """What the ids of image stores begin with."""
+EXPORT = "export"
+"""The id of the store that takes the image of ``tar=false``: a client has at most one."""
 URL_PATH = "urlpath"
 URL_HOST = "urlhost"
 

@@ -7,18 +7,20 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from buildkit.core.csv import split_fields
+from buildkit.core.digest import Digest
 from buildkit.core.errors import Exhausted, FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
 
 if TYPE_CHECKING:
     from buildkit.fs.send import SentTree
+    from buildkit.oci.spec import Descriptor
     from buildkit.session.session import Seen
 
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
@@ -28,12 +30,13 @@ _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 class Destination:
     """A place on this machine. ``file`` ``-`` is standard output; at most one of the two is set.
 
-    ``delete``: whatever else is in the directory goes.
+    ``delete``: whatever else is in the directory goes. ``image``: the directory is an OCI layout.
     """
 
     file: str = ""
     directory: str = ""
     delete: bool = False
+    image: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ def resolve_destination(kind: str, dest: str, attrs: Mapping[str, str], stdout: 
     if kind == "local" or unpacked:
         if not dest:
             raise InvalidInput(f"output directory is required for {kind} exporter")
-        return Destination(directory=dest, delete=kind == "local" and attrs.get("mode", "").strip().lower() == "delete")
+        delete = kind == "local" and attrs.get("mode", "").strip().lower() == "delete"
+        return Destination(directory=dest, delete=delete, image=unpacked)
     if kind == "tar" or archive:
         if dest not in ("", "-"):
             place = Path(dest)
@@ -128,6 +132,22 @@ class Destinations:
             await asyncio.to_thread(partial.replace, target)
         finally:
             partial.unlink(missing_ok=True)
+
+    async def store(self, exporter: str, blobs: Sequence[Descriptor], source: Callable[[Digest], BinaryIO]) -> None:
+        """Put blobs into the exporter's directory, as if it were elsewhere."""
+        from buildkit.oci.layout import Layout
+
+        layout = Layout.create(self.directory(exporter))
+        for blob in blobs:
+            with source(blob.digest) as content:
+                await asyncio.to_thread(layout.take, blob.digest, content)
+
+    def image_directory(self) -> Path | None:
+        """The one directory that takes an image."""
+        found = [number for number, place in self._places.items() if place.image]
+        if len(found) > 1:
+            raise InvalidInput("a daemon writes no more than one image directory (tar=false) in a build")
+        return self.directory(found[0]) if found else None
 
     def deletes(self, exporter: str) -> bool:
         """Whether everything else in the exporter's directory is to go."""

@@ -34,6 +34,7 @@ def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]]) -> S
     def offers(*methods: str) -> bool:
         return all(method.lower() in offered for method in methods)
 
+    takes_files, takes_images = offers(headers.FILE_SEND), offers(headers.CONTENT_WRITE)
     return Session(
         id=id,
         shared_key=headers.first(metadata, headers.SHARED_KEY),
@@ -44,7 +45,7 @@ def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]]) -> S
         secrets=RemoteSecrets(channel) if offers(headers.GET_SECRET) else None,
         ssh=RemoteAgents(channel) if offers(headers.CHECK_AGENT, headers.FORWARD_AGENT) else None,
         stores=RemoteStores(channel) if offers(headers.CONTENT_INFO, headers.CONTENT_READ) else None,
-        outputs=RemoteOutputs(channel) if offers(headers.FILE_SEND) else None,
+        outputs=RemoteOutputs(channel, files=takes_files, images=takes_images) if takes_files or takes_images else None,
         uploads=RemoteUploads(channel) if offers(headers.PULL) else None,
         verifier=RemoteVerifier(channel) if offers(headers.CHECK_POLICY) else None,
     )

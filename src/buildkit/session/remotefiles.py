@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from buildkit.core.digest import Digest
+from buildkit.core.errors import FailedPrecondition
 from buildkit.rpc.client import Channel, ClientCall
 from buildkit.session import headers
 from buildkit.session.session import LocalTree, Patterns, Seen
@@ -14,6 +16,7 @@ from buildkit.session.transfer import receive_tree, send_tree
 if TYPE_CHECKING:
     from buildkit.fs.receive import Receiver
     from buildkit.fs.send import SentTree
+    from buildkit.oci.spec import Descriptor
 
 
 class RemoteLocals:
@@ -52,14 +55,18 @@ class RemoteLocals:
 class RemoteOutputs:
     """Files and directories that a client writes."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, files: bool = True, images: bool = False) -> None:
+        """What the client takes: ``files`` and directories, blobs of ``images``."""
         self._channel = channel
+        self._files = files
+        self._images = images
 
     @asynccontextmanager
     async def open_file(self, exporter: str, metadata: Mapping[str, str]) -> AsyncIterator[BinaryIO]:
         """The exporter's file on the client's machine; raises `AlreadyExists` when the client wants no new one."""
         from buildkit.session.bytestream import CallWriter
 
+        self._check(self._files, exporter, "files")
         fields = {headers.EXPORTER_METADATA + key: [value] for key, value in metadata.items()}
         call = self._channel.call(headers.FILE_SEND, {headers.EXPORTER: [exporter], **fields})
         try:
@@ -76,6 +83,10 @@ class RemoteOutputs:
         """It is not on this machine: `send`."""
         return None
 
+    def image_directory(self) -> None:
+        """It is not on this machine: `store`."""
+        return None
+
     def deletes(self, exporter: str) -> bool:
         """Only the client knows."""
         return False
@@ -84,6 +95,7 @@ class RemoteOutputs:
         """Send trees into the exporter's directory."""
         from buildkit.fs.send import Sender
 
+        self._check(self._files, exporter, "files")
         fields = {headers.EXPORTER: [exporter]} | ({headers.WHOLE: ["1"]} if whole else {})
         call = self._channel.call(headers.FILE_SEND, fields)
         with Sender(trees) as sender:
@@ -93,6 +105,19 @@ class RemoteOutputs:
             except BaseException:
                 call.cancel()
                 raise
+
+    async def store(self, exporter: str, blobs: Sequence[Descriptor], source: Callable[[Digest], BinaryIO]) -> None:
+        """Write blobs into the client's image store, one after the other."""
+        from buildkit.session.remotestores import write_blob
+
+        self._check(self._images, exporter, "images")
+        for blob in blobs:
+            with source(blob.digest) as content:
+                await write_blob(self._channel, headers.EXPORT, blob, content)
+
+    def _check(self, taken: bool, exporter: str, what: str) -> None:
+        if not taken:
+            raise FailedPrecondition(f"exporter {exporter}: the client's session takes no {what}")
 
 
 async def _finish(call: ClientCall) -> None:

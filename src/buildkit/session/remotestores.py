@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from buildkit.core.aio import finish_in_thread
 from buildkit.core.digest import Digest
+from buildkit.core.errors import AlreadyExists, Unavailable
 from buildkit.rpc.client import Channel, ClientCall
 from buildkit.session import headers
+
+if TYPE_CHECKING:
+    from buildkit.oci.spec import Descriptor
+
+_PIECE = 1 << 20
 
 
 class RemoteStores:
@@ -33,6 +40,39 @@ class RemoteStores:
         call.end()
         await _begin(call)
         return cast(BinaryIO, CallReader(call, lambda message: ReadContentResponse.FromString(message).data))
+
+
+async def write_blob(channel: Channel, store: str, blob: Descriptor, content: BinaryIO) -> None:
+    """Put a blob into a client's store, from where an earlier attempt broke off; one that is there already stays."""
+    from buildkit.api import content_pb2 as pb
+
+    ref = f"export-{blob.digest}"
+    call = channel.call(headers.CONTENT_WRITE, {headers.STORE: [store]})
+
+    async def say(action: pb.WriteAction.ValueType, offset: int = 0, data: bytes = b"") -> int:
+        request = pb.WriteContentRequest(
+            action=action, ref=ref, total=blob.size, expected=blob.digest, offset=offset, data=data
+        )
+        await call.send(request.SerializeToString())
+        answer = await call.receive()
+        if answer is None:
+            raise Unavailable(f"{blob.digest}: the client's store ended the conversation")
+        return pb.WriteContentResponse.FromString(answer).offset
+
+    try:
+        offset = await say(pb.STAT)
+        content.seek(offset)
+        while block := await finish_in_thread(content.read, _PIECE):
+            await say(pb.WRITE, offset, block)
+            offset += len(block)
+        await say(pb.COMMIT, offset)
+        call.end()
+        await call.receive()
+    except AlreadyExists:
+        pass
+    except BaseException:
+        call.cancel()
+        raise
 
 
 class RemoteUploads:

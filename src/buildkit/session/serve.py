@@ -25,6 +25,8 @@ def session_methods(session: Session) -> dict[str, Method]:
         methods |= servefiles.file_sync(session.locals)
     if session.outputs is not None:
         methods |= servefiles.file_send(session.outputs)
+        if (directory := session.outputs.image_directory()) is not None:
+            methods |= servestores.image_store(directory)
     if session.auth is not None:
         methods |= servekeys.auth(session.auth)
     if session.secrets is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO
 
 from buildkit.core.aio import finish_in_thread
 from buildkit.core.digest import parse_digest
-from buildkit.core.errors import InvalidInput, NotFound
+from buildkit.core.errors import AlreadyExists, InvalidInput, NotFound
 from buildkit.rpc.server import Method, ServerCall
 from buildkit.rpc.tunnel import wrap
 from buildkit.session import headers
@@ -50,6 +51,38 @@ def content(stores: Stores) -> dict[str, Method]:
             source.close()
 
     return {headers.CONTENT_INFO: Method(unary=info), headers.CONTENT_READ: Method(streaming=read)}
+
+
+def image_store(directory: Path) -> dict[str, Method]:
+    """The writing half of the content service: blobs go into an OCI layout, checked."""
+
+    async def write(call: ServerCall) -> None:
+        from buildkit.api import content_pb2 as pb
+        from buildkit.oci.layout import Layout
+
+        if _store(call) != headers.EXPORT:
+            raise NotFound(f"unknown store {_store(call)}")
+        layout = await finish_in_thread(Layout.create, directory)
+        with layout.taking() as blob:
+            async for message in call:
+                request = pb.WriteContentRequest.FromString(message)
+                if request.expected and layout.path(request.expected).exists():
+                    raise AlreadyExists(f"content {request.expected}: already exists")
+                if request.action != pb.STAT and request.offset != blob.size:
+                    raise InvalidInput(f"content {request.ref}: written at {request.offset}, expected at {blob.size}")
+                if request.data:
+                    await finish_in_thread(blob.write, request.data)
+                digest = ""
+                if request.action == pb.COMMIT:
+                    if request.total and request.total != blob.size:
+                        raise InvalidInput(f"content {request.ref}: {blob.size} of {request.total} bytes came")
+                    digest = await finish_in_thread(blob.commit, request.expected)
+                answer = pb.WriteContentResponse(
+                    action=request.action, offset=blob.size, total=request.total, digest=digest
+                )
+                await call.send(answer.SerializeToString())
+
+    return {headers.CONTENT_WRITE: Method(streaming=write)}
 
 
 def upload(uploads: Uploads) -> dict[str, Method]:

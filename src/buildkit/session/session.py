@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from buildkit.api.policysession_pb2 import CheckPolicyRequest, CheckPolicyResponse
     from buildkit.fs.receive import Receiver
     from buildkit.fs.send import SentTree
+    from buildkit.oci.spec import Descriptor
     from buildkit.oci.tokens import Keyring
 
 Seen: TypeAlias = Callable[[int], None]
@@ -110,6 +111,15 @@ class Outputs(Protocol):
 
         ``whole``: these trees are all that the directory is to hold (``mode=delete``).
         """
+
+    async def store(self, exporter: str, blobs: Sequence[Descriptor], source: Callable[[Digest], BinaryIO]) -> None:
+        """Have an image's blobs put where the lender keeps images (``tar=false``); it names the image itself.
+
+        For lenders that are elsewhere. ``source`` opens a blob. Raises `FailedPrecondition` when none are taken.
+        """
+
+    def image_directory(self) -> Path | None:
+        """The OCI layout of this machine that takes the image of ``tar=false``; raises `InvalidInput` for several."""
 
     def deletes(self, exporter: str) -> bool:
         """Whether its owner wants everything else in the exporter's directory removed (``mode=delete``)."""
