@@ -232,5 +232,5 @@ def test_people_get_sentences_after_the_progress(project, base, capsys):
     capsys.readouterr()
     assert project.run("build", "--progress=plain", "--explain", str(project.context)) == 0
     said = capsys.readouterr().err
-    assert f"\n{RUN}\n  ran because variable A changed from 1 to 2\n" in said
+    assert f"\n{RUN}\n  ran because the variable A changed from 1 to 2\n" in said
     assert said.index("DONE") < said.index("ran because")

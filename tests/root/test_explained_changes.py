@@ -148,6 +148,25 @@ def test_a_linked_copy(project, base):
     ]
 
 
+def test_another_base_is_told_and_not_the_context(project, base):
+    text = "FROM %s\nCOPY a /d/\n"
+    project.write(Dockerfile=text % base, a="1").build()
+    assert project.write(Dockerfile=text % "scratch").why() == [
+        ("[1/1] COPY a /d/", "input", "input", "scratch", Like(r"\[1/2\] FROM .*"), "scratch")
+    ]
+    told = project.write(Dockerfile=text % base, a="2").why()
+    assert told == [("[2/2] COPY a /d/", "changed", "content", "/a", DIGEST, DIGEST)]
+    told = project.write(Dockerfile=text % "scratch", a="3").why()
+    assert told == [("[1/1] COPY a /d/", "changed", "content", "/a", DIGEST, DIGEST)]
+
+
+def test_a_platform_that_was_not_built_before_is_new(project):
+    project.write(Dockerfile="FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /d\n", amd64="1", arm64="2")
+    project.build("--platform", "linux/amd64")
+    told = project.why("--platform", "linux/amd64,linux/arm64")
+    assert told == [("[linux/arm64 1/1] COPY arm64 /d", "new", "", "", None, None)]
+
+
 def test_the_type_of_a_file(project):
     project.write(Dockerfile="FROM scratch\nCOPY . /\n", a="1").build()
     (project.context / "a").unlink()

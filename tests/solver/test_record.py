@@ -111,8 +111,17 @@ async def test_a_step_that_is_still_there_is_not_near_for_its_place():
     steps.save(StepRecord("sha256:1", "[2/3] RUN make", "executed", events=(("completed", 1),)), "mine")
     new = StepRecord("sha256:x", "[2/3] RUN new", "executed")
     assert [one.name for one in steps.near(new, "mine", 10)] == ["[2/3] RUN make"]
-    assert steps.near(new, "mine", 10, {"RUN make", "RUN new"}) == []
+    assert steps.near(new, "mine", 10, {"[3/3] RUN make": "RUN make", "[2/3] RUN new": "RUN new"}) == []
     assert steps.near(new, "mine", 1) == []
+
+
+async def test_a_step_of_the_same_title_that_is_still_there_is_not_near():
+    steps = Noted().steps
+    for name in ("[linux/amd64 2/2] RUN make", "[2/2] RUN make"):
+        steps.save(StepRecord("sha256:1", name, "executed", events=(("completed", 1),)), "mine")
+    new = StepRecord("sha256:x", "[linux/arm64 2/2] RUN make", "executed")
+    names = {"[linux/amd64 2/2] RUN make": "RUN make", "[linux/arm64 2/2] RUN make": "RUN make"}
+    assert [one.name for one in steps.near(new, "mine", 10, names)] == ["[2/2] RUN make"]
 
 
 async def test_old_records_are_dropped(monkeypatch):

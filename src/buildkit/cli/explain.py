@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from buildkit.core.explanation import Change, Explanation
 
 _MOST_LINES = 20
-_NOUNS = {"env": "variable", "file": "", "content": "", "mode": "", "owner": "", "link": ""}
+_OF = ("mode", "owner", "link", "commit", "checksum")
 
 
 def explanation_json(explanations: Sequence[Explanation]) -> str:
@@ -30,37 +30,58 @@ def _fields(change: Change) -> dict[str, object]:
 
 def explanation_text(explanations: Sequence[Explanation]) -> str:
     """A heading for each step that ran, and a line for each change; nothing when nothing ran."""
+    ran = {one.name for one in explanations}
     lines: list[str] = []
     for one in explanations:
-        lines.append(f"{_plain(one.name)}")
-        if one.reason == "new":
-            lines.append("  ran because there is no earlier record of it")
-        for change in one.changes[:_MOST_LINES]:
-            lines.append("  ran because " + _plain(_sentence(one.reason, change)))
-        if len(one.changes) > _MOST_LINES:
-            lines.append(f"  and {len(one.changes) - _MOST_LINES} more changes")
-    return "".join(line + "\n" for line in lines)
+        said = [_sentence(one.reason, change, ran) for change in one.changes] or ["there is no earlier record of it"]
+        lines.append(one.name)
+        lines += [f"  {'and' if number else 'ran'} because {text}" for number, text in enumerate(said[:_MOST_LINES])]
+        if len(said) > _MOST_LINES:
+            lines.append(f"  and {len(said) - _MOST_LINES} more changes")
+    return "".join(_plain(line) + "\n" for line in lines)
 
 
-def _sentence(reason: str, change: Change) -> str:
+def _sentence(reason: str, change: Change, ran: Set[str]) -> str:
     field, path, old, new = change.field, change.path, change.old, change.new
     if reason == "ignore-cache":
-        return f"the cache is ignored ({f'--no-cache: {new}' if new else 'as its definition says'})"
+        which = (
+            "as its definition says" if new is None else "--no-cache" if new == "every step" else f"--no-cache, {new}"
+        )
+        return f"the cache is ignored ({which})"
     if reason == "evicted":
-        return f"its result is gone ({new})"
+        return new if new is not None and new.startswith("its ") else f"its result was removed ({new})"
     if reason == "failed":
         return f"it failed the last time: {old}"
     if field == "input":
-        return f"{path} is not as it was" if old is None else f"it follows {new} instead of {old}"
+        if old is not None:
+            return f"it follows {new} instead of {old}"
+        return f"it follows {path}, which ran anew" if path in ran else f"{path} is not as it was"
     if field == "file":
         return f"{path} is new" if old is None else f"{path} is gone" if new is None else f"{path} became a {new}"
     if field == "content":
         return f"the content of {path} changed"
-    what = " ".join(filter(None, (_NOUNS.get(field, field), path))) if field not in ("mode", "owner", "link") else ""
-    what = what or f"the {field} of {path}"
+    what = _what(field, path, named=bool(old and new and new.startswith(path + "@")))
     if old is None:
-        return f"{what} was added: {new}"
-    return f"{what} was removed: {old}" if new is None else f"{what} changed from {old} to {new}"
+        return f"{what} is new: {_quoted(new)}"
+    return f"{what} is gone: {_quoted(old)}" if new is None else f"{what} changed from {_quoted(old)} to {_quoted(new)}"
+
+
+def _what(field: str, path: str, *, named: bool) -> str:
+    """What changed; ``named``: what it changed to tells the path."""
+    if not path or named:
+        return f"the {field}"
+    if field == "action":
+        return path
+    if field == "env":
+        return f"the variable {path}"
+    return f"the {field} of {path}" if field in _OF else f"the {field} {path}"
+
+
+def _quoted(text: str | None) -> str:
+    """A text, between quotes where one could not tell where it ends."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False) if not text or text.split() != [text] else text
 
 
 def _plain(text: str) -> str:

@@ -34,32 +34,37 @@ class Comparing:
 
     async def changes(self, old: StepRecord, new: StepRecord) -> list[Change]:
         """What is not as it was, each thing once; nothing when the step is the same."""
-        changes = _exact(list(_field_changes(fields_of(old.facts), fields_of(new.facts))))
-        same_count = len(old.inputs) == len(new.inputs)
-        # with another number of inputs only the first is sure to be the same: the others follow from what was told
-        for number in range(len(new.inputs) if same_count else min(1, len(old.inputs), len(new.inputs))):
-            changes += await self._input(old, new, number)
-        if not changes and not same_count:
-            return [Change("inputs", "", str(len(old.inputs)), str(len(new.inputs)))]
-        if not changes and not set(old.ops) & set(new.ops):
-            return [Change("definition", "", *(one.ops[0] if one.ops else None for one in (old, new)))]
+        changes, contents = self._without_files(old, new)
+        for one, other in contents:
+            before, after = old.inputs[one], new.inputs[other]
+            changes += await self._files(before, after, _selection(old, one), _selection(new, other))
         return list(dict.fromkeys(changes))
 
-    async def _input(self, old: StepRecord, new: StepRecord, number: int) -> list[Change]:
-        one, other = old.inputs[number], new.inputs[number]
-        if one.content and other.content:
-            if one.content == other.content:
-                return []
-            return await self._files(one, other, _selection(old, number), _selection(new, number))
-        if set(one.keys) & set(other.keys):
-            return []
-        before, after = fields_of(one.facts), fields_of(other.facts)
-        if before and after:
-            changes = _exact(list(_field_changes(before, after)))
-            if changes:
-                return changes
-        same = title_of(one.name) == title_of(other.name)
-        return [Change("input", other.name, None if same else one.name, other.name)]
+    def least(self, old: StepRecord, new: StepRecord) -> int:
+        """How many changes there are at least, told without looking at files."""
+        changes, contents = self._without_files(old, new)
+        return len(changes) + len(contents)
+
+    def _without_files(self, old: StepRecord, new: StepRecord) -> tuple[list[Change], list[tuple[int, int]]]:
+        """Changes, and the inputs, by number, whose contents are others."""
+        changes = _exact(list(_field_changes(fields_of(old.facts), fields_of(new.facts))))
+        contents: list[tuple[int, int]] = []
+        pairs = _aligned(old, new)
+        for one, other in pairs:
+            before, after = old.inputs[one], new.inputs[other]
+            if before.content and after.content:
+                contents += [(one, other)] if before.content != after.content else []
+            elif not set(before.keys) & set(after.keys):
+                changes += _input_changes(before, after)
+        changes += _root_changes(old, new, pairs)
+        if len(changes) + len(contents) > 1:  # which action reads what follows from the rest
+            changes = [one for one in changes if one.field != "order"]
+        if not changes and not contents:
+            if len(old.inputs) != len(new.inputs):
+                changes.append(Change("inputs", "", str(len(old.inputs)), str(len(new.inputs))))
+            elif not set(old.ops) & set(new.ops):
+                changes.append(Change("definition", "", *(one.ops[0] if one.ops else None for one in (old, new))))
+        return changes, contents
 
     async def _files(
         self, old: InputRecord, new: InputRecord, selected: Selection, selection: Selection
@@ -102,6 +107,41 @@ class Comparing:
         if name is None or not stat.S_ISREG(after.mode):
             return False
         return await self.store.digest_as(Ref(name), path, before, self.lease) == before.digest
+
+
+def _aligned(old: StepRecord, new: StepRecord) -> list[tuple[int, int]]:
+    """Numbers of inputs that have the same part in both steps, as far as that is sure."""
+    if len(old.inputs) == len(new.inputs):
+        return [(number, number) for number in range(len(new.inputs))]
+    # what is mounted and what is copied from follows from what the steps say: only the first of each kind is sure
+    pairs = []
+    for kind in (True, False):
+        before, after = ([n for n in range(len(one.inputs)) if _is_selected(one, n) is kind] for one in (old, new))
+        pairs += [(before[0], after[0])] if before and after else []
+    return pairs
+
+
+def _root_changes(old: StepRecord, new: StepRecord, pairs: list[tuple[int, int]]) -> list[Change]:
+    """The change when only one of two steps builds on another: the other builds on nothing."""
+    if len(old.inputs) == len(new.inputs) or any(not _is_selected(new, number) for _, number in pairs):
+        return []
+    before, after = (
+        next((one.inputs[n].name for n in range(len(one.inputs)) if not _is_selected(one, n)), "scratch")
+        for one in (old, new)
+    )
+    return [Change("input", after, before, after)] if before != after else []
+
+
+def _is_selected(record: StepRecord, number: int) -> bool:
+    """Whether parts of an input count, and not the whole of it."""
+    return bool(_selection(record, number))
+
+
+def _input_changes(old: InputRecord, new: InputRecord) -> list[Change]:
+    before, after = fields_of(old.facts), fields_of(new.facts)
+    changes = _exact(list(_field_changes(before, after))) if before and after else []
+    same = title_of(old.name) == title_of(new.name)
+    return changes or [Change("input", new.name, None if same else old.name, new.name)]
 
 
 def _selection(record: StepRecord, number: int) -> Selection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from buildkit.core.digest import sha256_text
 from buildkit.core.errors import BuildkitError
@@ -22,6 +22,8 @@ from buildkit.store.store import Store
 
 IGNORED = "the cache is ignored"
 _RAN = ("executed", "failed")
+_MOST_COMPARED = 10
+"""Earlier records whose files are compared."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -63,21 +65,25 @@ class Explainer:
         """One explanation for each step that ran; ``records`` are all of the build's."""
         trees = {(one.vertex, number): name for one in records for number, name in enumerate(one.results)}
         comparing = Comparing(self.store, self.lease, trees)
-        titles = frozenset(title_of(record.name) for record in records)
-        return [await self._explain(one, titles, comparing) for one in records if self._ran(one)]
+        names = {record.name: title_of(record.name) for record in records}
+        return [await self._explain(one, names, comparing) for one in records if self._ran(one)]
 
     def _ran(self, record: StepRecord) -> bool:
         """Whether it ran for this build, and not for another before that began."""
         return record.outcome in _RAN and record.created_at >= self.since and not is_local(record)
 
-    async def _explain(self, record: StepRecord, titles: frozenset[str], comparing: Comparing) -> Explanation:
+    async def _explain(self, record: StepRecord, names: Mapping[str, str], comparing: Comparing) -> Explanation:
         if record.reason == IGNORED:
             return self._because(record, "ignore-cache", [Change("no-cache", "", None, self.ignored)])
+        near = self.steps.near(record, self.scope, self.since, names)
+        near.sort(key=lambda old: comparing.least(old, record))
         best: tuple[StepRecord, list[Change]] | None = None
-        for old in self.steps.near(record, self.scope, self.since, titles):
+        for old in near[:_MOST_COMPARED]:
             changes = await comparing.changes(old, record)
             if best is None or len(changes) < len(best[1]):
                 best = old, changes
+            if len(best[1]) < 2:
+                break
         if best is None:
             return self._because(record, "new", [])
         old, changes = best
@@ -96,7 +102,7 @@ class Explainer:
                 return Change("result", result, None, f"{rule}, at {time.strftime(_TIME, time.gmtime(at / 1e9))}")
         first = next(filter(None, record.results), "")
         lazy = bool(first) and self.store.find_ref(first, self.lease) is not None
-        return Change("result", first, None, "its layers were not here" if lazy else "its record is gone")
+        return Change("result", first, None, "its layers were not here" if lazy else "its result is gone")
 
     def _because(self, record: StepRecord, reason: str, changes: Sequence[Change]) -> Explanation:
         hiding = self.hiding

@@ -7,7 +7,8 @@ difference to the nearest earlier record. Ops add facts with `Step.note`; they n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from buildkit.core.db import Database
@@ -33,6 +34,7 @@ CREATE INDEX IF NOT EXISTS step_record_name ON step_record (name);
 
 _DONE = ("executed", "loaded", "shared", "failed")
 _LABEL = Pattern(r"\[((?:\S+ )*?)(\d+)/\d+\] ")
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _MOST_LIKE = 20
 """Records of each kind that a step is compared with."""
 _KEPT = 20_000
@@ -160,12 +162,14 @@ class StepRecords:
             self._db.execute("SELECT 1 FROM step_record WHERE scope = ? AND name = ? AND op = ? LIMIT 1", values)
         )
 
-    def near(self, record: StepRecord, scope: str, before: int, others: Set[str] = frozenset()) -> list[StepRecord]:
+    def near(
+        self, record: StepRecord, scope: str, before: int, names: Mapping[str, str] = _NO_NAMES
+    ) -> list[StepRecord]:
         """Earlier records of what may be the same step, the likeliest first; ``before`` in nanoseconds since the epoch.
 
         Those of the scope with the same name; with the same name less its label (`title_of`), which tells where it
-        stood; those of the same definition in any scope; and those of the scope that stood in its place, unless
-        their titles are among ``others``, the titles of the build's steps.
+        stood; those of the same definition in any scope; and those of the scope that stood in its place. ``names``
+        are those of the build's steps, with their titles: what is another of them is not this one.
         """
         title, place = title_of(record.name), place_of(record)
         found = self._select("scope = ? AND name = ?", (scope, record.name), before)
@@ -173,9 +177,10 @@ class StepRecords:
         found |= {id: one for id, one in titled.items() if title_of(one.name) == title}
         found |= self._select("vertex = ?", (record.vertex,), before)
         if place:
+            titles = set(names.values())
             standing = self._select("scope = ? AND place = ?", (scope, place), before)
-            found |= {id: one for id, one in standing.items() if title_of(one.name) not in others}
-        return [one for one in found.values() if one.outcome in _DONE]
+            found |= {id: one for id, one in standing.items() if title_of(one.name) not in titles}
+        return [one for one in found.values() if one.outcome in _DONE and _may_be(one.name, record.name, names)]
 
     def _select(self, where: str, values: tuple[str | int, ...], before: int) -> dict[int, StepRecord]:
         rows = self._db.execute(
@@ -183,6 +188,10 @@ class StepRecords:
             (*values, before),
         )
         return {id: _parse(body) for id, body in rows}
+
+
+def _may_be(earlier: str, name: str, names: Mapping[str, str]) -> bool:
+    return earlier == name or earlier not in names
 
 
 def title_of(name: str) -> str:
