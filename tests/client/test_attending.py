@@ -94,6 +94,7 @@ async def test_a_build_that_fails_is_explained_by_a_daemon_too(peer):
             assert (last.name, last.reason) == ("remove", expected)
 
 
+@pytest.mark.root
 async def test_files_are_told_by_path_whatever_their_names_are(peer, tmp_path):
     state = scratch().file(copy(local("src"), "/", "/"), name="copy")
     for project in ("one", "two"):

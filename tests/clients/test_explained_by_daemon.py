@@ -13,6 +13,9 @@ from tests.kit.explaining import DIGEST, TIME, Like, Project, shell_image
 from tests.kit.projects import start
 from tests.kit.registry import registry
 
+import buildkit
+from buildkit import llb
+
 pytestmark = [pytest.mark.root, pytest.mark.net]
 
 RUN = "[stage-1 2/3] RUN echo $A > /x"
@@ -63,6 +66,13 @@ def test_both_tell_the_same(tmp_path, capsys, base, address):
     embedded = told(Project(tmp_path / "one", capsys), base)
     assert embedded[1] == [] and all(embedded[:1] + embedded[2:])
     assert told(Project(tmp_path / "two", capsys, ("--addr", address)), base) == embedded
+
+
+def test_a_program_is_told_by_a_daemon_too(address):
+    with buildkit.Client(address) as client:
+        for text, expected in (("one", ("new",)), ("one", ()), ("two", ("changed",))):
+            result = client.build(llb.scratch().file(llb.mkfile("/x", text.encode())), explain=True)
+            assert tuple(one.reason for one in result.explain()) == expected
 
 
 def test_a_daemon_that_was_started_anew_remembers(tmp_path, capsys, base):

@@ -310,3 +310,17 @@ def test_secrets_and_passwords_are_hidden_wherever_they_are(project, base, tmp_p
     said = json.dumps(project.why(*flags))
     assert "http://me:(hidden)@host/" in said and "pw3" not in said and "pw1" not in said
     assert "horse" not in said
+
+
+def test_records_hold_no_secrets(project, base, tmp_path):
+    text = (
+        f'FROM {base}\nRUN --mount=type=secret,id=s --mount=type=secret,id=e,env=E [ -s /run/secrets/s -a -n "$E" ]\n'
+    )
+    (tmp_path / "s").write_text("correct-horse")
+    (tmp_path / "e").write_text("battery-staple")
+    flags = ("--secret", f"id=s,src={tmp_path}/s", "--secret", f"id=e,src={tmp_path}/e")
+    told = json.dumps(project.write(Dockerfile=text).build(*flags))
+    state = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*.db*"))
+    assert b"step_record" in state and b"/run/secrets/s" in state
+    assert b"correct-horse" not in state and b"battery-staple" not in state
+    assert "horse" not in told and "staple" not in told

@@ -138,7 +138,8 @@ def _is_selected(record: StepRecord, number: int) -> bool:
 
 
 def _input_changes(old: InputRecord, new: InputRecord) -> list[Change]:
-    before, after = fields_of(old.facts), fields_of(new.facts)
+    """What is told of an input that is another one: of a source what it stands for, of a step its name."""
+    before, after = (fields_of(one.facts) if one.facts.get("kind") == "source" else {} for one in (old, new))
     changes = _exact(list(_field_changes(before, after))) if before and after else []
     same = title_of(old.name) == title_of(new.name)
     return changes or [Change("input", new.name, None if same else old.name, new.name)]
