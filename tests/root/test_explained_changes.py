@@ -231,6 +231,19 @@ def test_each_of_two_equal_commands_is_compared_with_its_own(project, base):
     ]
 
 
+def test_each_of_two_here_documents_is_compared_with_its_own(project):
+    text = "FROM scratch\nCOPY <<E /one\n%s\nE\nCOPY <<E /two\n%s\nE\n"
+    name = "[internal] preparing inline document"
+    project.write(Dockerfile=text % ("1", "2")).build()
+    told = project.write(Dockerfile=text % ("3", "4")).why()
+    assert sorted(one for one in told if one[0] == name) == [
+        (name, "changed", "text", "", "1\n", "3\n"),
+        (name, "changed", "text", "", "2\n", "4\n"),
+    ]
+    told = project.write(Dockerfile=text % ("5", "4")).why()
+    assert [one for one in told if one[0] == name] == [(name, "changed", "text", "", "3\n", "5\n")]
+
+
 def test_the_nearest_of_several_earlier_builds_is_compared_with(project, base):
     text = f"FROM {base}\nENV A=%s B=%s\nRUN echo hi\n"
     name = "[2/2] RUN echo hi"

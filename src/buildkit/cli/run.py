@@ -165,9 +165,11 @@ def write_whole(path: str, content: bytes) -> None:
         with open(part, "xb") as out:
             out.write(content)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(part):
             os.unlink(part)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, path) from None
         raise
 
 

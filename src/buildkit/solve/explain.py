@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from buildkit.core.digest import sha256_text
+from buildkit.core.digest import Digest, sha256_text
 from buildkit.core.errors import BuildkitError
 from buildkit.core.explanation import Change, Explanation
-from buildkit.core.values import dataclass
+from buildkit.core.values import dataclass, replace
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
 from buildkit.solve.comparing import Comparing
@@ -24,6 +24,7 @@ IGNORED = "the cache is ignored"
 _RAN = ("executed", "failed")
 _MOST_COMPARED = 10
 """Earlier records whose files are compared."""
+_ORDINAL = "ordinal"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -54,29 +55,41 @@ class Explainer:
     hiding: Hiding
     ignored: str | None
     """What the build was told to run anew (``--no-cache``), in words."""
+    ordinals: Mapping[Digest, int]
+    """Tells steps of the same name apart: how many of it come before, by vertex."""
 
     def save(self, records: Sequence[StepRecord]) -> None:
         """Keep what ran, and what was loaded that the scope does not know."""
         for record in records:
             if not is_local(record) and (record.outcome in _RAN or not self.steps.knows(record, self.scope)):
-                self.steps.save(record, self.scope)
+                facts = {**record.facts, _ORDINAL: self.ordinals.get(record.vertex, 0)}
+                self.steps.save(replace(record, facts=facts), self.scope)
 
     async def explain(self, records: Sequence[StepRecord]) -> list[Explanation]:
         """One explanation for each step that ran; ``records`` are all of the build's."""
         trees = {(one.vertex, number): name for one in records for number, name in enumerate(one.results)}
         comparing = Comparing(self.store, self.lease, trees)
         names = {record.name: title_of(record.name) for record in records}
-        return [await self._explain(one, names, comparing) for one in records if self._ran(one)]
+        return [await self._explain(one, records, names, comparing) for one in records if self._ran(one)]
 
     def _ran(self, record: StepRecord) -> bool:
         """Whether it ran for this build, and not for another before that began."""
         return record.outcome in _RAN and record.created_at >= self.since and not is_local(record)
 
-    async def _explain(self, record: StepRecord, names: Mapping[str, str], comparing: Comparing) -> Explanation:
+    async def _explain(
+        self, record: StepRecord, records: Sequence[StepRecord], names: Mapping[str, str], comparing: Comparing
+    ) -> Explanation:
         if record.reason == IGNORED:
             return self._because(record, "ignore-cache", [Change("no-cache", "", None, self.ignored)])
+        namesakes = {op for one in records if one.name == record.name for op in one.ops} - {*record.ops}
         near = self.steps.near(record, self.scope, self.since, names)
-        near.sort(key=lambda old: comparing.least(old, record))
+        near = [old for old in near if not namesakes.intersection(old.ops)]
+        ordinal = self.ordinals.get(record.vertex, 0)
+
+        def distance(old: StepRecord) -> tuple[int, bool, bool]:
+            return comparing.least(old, record), old.name != record.name, old.facts.get(_ORDINAL, 0) != ordinal
+
+        near.sort(key=distance)
         best: tuple[StepRecord, list[Change]] | None = None
         for old in near[:_MOST_COMPARED]:
             changes = await comparing.changes(old, record)

@@ -128,6 +128,7 @@ class Builder:
             lease,
             await hiding_of(records, sessions.find(request.session)),
             ignored_by(request),
+            job.ordinals,
         )
         if explained is not None:
             explained(await explainer.explain(records))

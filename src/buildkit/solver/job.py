@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -260,6 +261,16 @@ class Job(Generic[R]):
     def did(self, *outcomes: str) -> bool:
         """Whether any vertex with inputs has one of these outcomes."""
         return any(state.inputs and state.outcome in outcomes for state in self.states)
+
+    @property
+    def ordinals(self) -> dict[Digest, int]:
+        """For each vertex, how many before it have its name."""
+        seen: Counter[str] = Counter()
+        found = {}
+        for state in self.states:
+            found[state.digest] = seen[state.vertex.name]
+            seen[state.vertex.name] += 1
+        return found
 
     def ended(self, *outcomes: str) -> list[StepRecord]:
         """The records of vertices with one of these outcomes, inputs before consumers."""
