@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 
@@ -55,12 +57,15 @@ assert [record.msg for record in heard] == ["somebody hears"]
 """)
 
 
-def test_asyncio_works_with_what_the_command_leaves_out_of_it():
-    assert not python("""
-from buildkit.cli.main import _import_loop
-_import_loop()
+@pytest.mark.parametrize("tls", [False, True])
+def test_asyncio_works_with_what_commands_leave_out_of_it(tls):
+    assert not python(
+        f"TLS = {tls}"
+        + """
+from buildkit.core.lean import import_loop
+import_loop(tls=TLS)
 import asyncio
-for name in ("logging", "subprocess", "concurrent.futures", "asyncio.sslproto"):
+for name in ("logging", "subprocess", "concurrent.futures", "asyncio.sslproto", "_ssl"):
     assert name not in sys.modules, name
 
 async def main():
@@ -69,6 +74,12 @@ async def main():
     assert (await process.communicate())[0] == b"hello\\n"
     done, _ = await asyncio.wait([asyncio.ensure_future(asyncio.sleep(0))], return_when=asyncio.FIRST_COMPLETED)
     assert len(done) == 1
+    if TLS:
+        import ssl
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server = await asyncio.start_server(print, "127.0.0.1", 0, ssl=context)
+        server.close()
 
 asyncio.run(main())
-""")
+"""
+    )

@@ -147,28 +147,12 @@ def _run_build(parsed: Parsed) -> None:
 
     options = read_options(parsed)
     if not parsed.given("tlsdir", "tlscacert", "tlscert", "tlskey"):
-        _import_loop()
+        from buildkit.core.lean import import_loop
+
+        import_loop(tls=False)  # only daemons are spoken to with that on the loop
     from buildkit.cli.run import run
 
     run(parsed, options)
-
-
-def _import_loop() -> None:
-    """Import the event loop without what it would need for TLS: only daemons are spoken to with that on the loop."""
-    import concurrent  # noqa: F401
-
-    from buildkit.core.lean import LaterLogger, lean_imports
-
-    waits = ("FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED")
-    given: dict[str, dict[str, object]] = {
-        "concurrent.futures": {name: name for name in waits},
-        "logging": {"DEBUG": 10, "getLogger": LaterLogger},
-        "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},
-    }
-    later = ("asyncio.sslproto", "asyncio.staggered", "inspect", "ipaddress", "linecache", "locale", "textwrap")
-    with lean_imports(absent=("ssl",), later=later, given=given):
-        import asyncio  # noqa: F401
-        import pathlib  # noqa: F401
 
 
 def _overview() -> str:

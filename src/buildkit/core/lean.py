@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+_CO_COROUTINE = 0x80
+
 
 class _Later(ModuleType):
     """Stands in for a module until somebody wants something of it that was not given."""
@@ -75,3 +77,29 @@ def lean_imports(
             found = sys.modules.get(name)
             if found is None or isinstance(found, _Later):
                 sys.modules.pop(name, None)
+
+
+def import_loop(*, tls: bool) -> None:
+    """Import asyncio without what it has for debuggers, and without TLS or with what imports that when it is used.
+
+    To be called before anything else imports it; what is imported already stays as it is.
+    """
+    import concurrent  # noqa: F401
+
+    waits = ("FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED")
+    given: dict[str, dict[str, object]] = {
+        "concurrent.futures": {name: name for name in waits},
+        "inspect": {"iscoroutinefunction": _is_coroutine_function},
+        "logging": {"DEBUG": 10, "getLogger": LaterLogger},
+        "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},
+    }
+    later = ["asyncio.sslproto", "asyncio.staggered", "ipaddress", "linecache", "locale", "textwrap"]
+    if tls:
+        later.append("ssl")
+    with lean_imports(absent=() if tls else ("ssl",), later=later, given=given):
+        import asyncio  # noqa: F401
+        import pathlib  # noqa: F401
+
+
+def _is_coroutine_function(function: object) -> bool:
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & _CO_COROUTINE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VERSION = "0.1.0"
-"""Of this package."""
+"""Of this package, which is built with it."""
 
 PACKAGE = "github.com/moby/buildkit"
 """What tools expect to be told; the revision says who it really is."""
@@ -17,13 +17,7 @@ DOCKERFILE = "1.26.0"
 
 def revision() -> str:
     """This implementation and its version, in one word."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("pybuildkit")
-    except PackageNotFoundError:
-        own = "source"
-    return f"pybuildkit-{own}"
+    return f"pybuildkit-{VERSION}"
 
 
 def version_line(command: str) -> str:

@@ -6,15 +6,22 @@ import os
 import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError, from_os
-from buildkit.daemon.flags import BadUsage, Given, overlay, parse_flags
+from buildkit.core.lean import import_loop
+
+if TYPE_CHECKING:
+    from buildkit.daemon.flags import Given
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon; returns the exit status."""
+    import_loop(tls=True)
+    from buildkit.daemon.flags import BadUsage, parse_flags
+
     environ = os.environ
     try:
         given = parse_flags(sys.argv[1:] if arguments is None else arguments, environ)
@@ -44,6 +51,7 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
     from buildkit.core.loop import run as run_loop
     from buildkit.core.memory import be_frugal
     from buildkit.daemon.config import DaemonConfig, default_places
+    from buildkit.daemon.flags import overlay
     from buildkit.daemon.logs import set_up
     from buildkit.daemon.server import run
     from buildkit.daemon.toml import read_config

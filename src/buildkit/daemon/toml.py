@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 from buildkit.core.entitlement import parse_entitlement
@@ -45,6 +44,8 @@ def read_config(path: Path, start: DaemonConfig) -> Read:
 
 def parse_config(text: str, start: DaemonConfig) -> Read:
     """See `read_config`."""
+    import tomllib
+
     try:
         table = Table(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

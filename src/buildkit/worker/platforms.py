@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from buildkit.core.errors import Unsupported
+from buildkit.core.identity import new_id
 from buildkit.core.platform import Platform, format_platform, host_platform, normalize, rank
 from buildkit.core.values import replace
 
@@ -37,21 +39,32 @@ def levels_of(flags: Iterable[str]) -> list[str]:
 
 def runs_here(architecture: str) -> bool:
     """Whether a container can execute programs of ``architecture``: asked of the kernel, in an empty root."""
-    import shutil
-    import tempfile
-
     from buildkit.executor import tiny
 
-    chroot = shutil.which("chroot") or shutil.which("chroot", path="/usr/sbin:/sbin")
+    places = (*os.get_exec_path(), "/usr/sbin", "/sbin")
+    chroot = next((path for place in places if os.access(path := f"{place}/chroot", os.X_OK)), None)
     if chroot is None or os.geteuid() != 0:
         return False
-    with tempfile.TemporaryDirectory(prefix="buildkit-platform-") as root:
+    with _temporary() as root:
         program = Path(root, "check")
         program.write_bytes(tiny.exit_zero(architecture))
         program.chmod(0o500)
         quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
         pid = os.posix_spawn(chroot, ["chroot", root, "/check"], {}, file_actions=quiet)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@contextmanager
+def _temporary() -> Iterator[str]:
+    """A directory with a file ``check``, at most; tempfile would bring OpenSSL along."""
+    root = f"{os.environ.get('TMPDIR') or '/tmp'}/buildkit-platform-{new_id()}"  # noqa: S108
+    os.mkdir(root, 0o700)
+    try:
+        yield root
+    finally:
+        if os.path.exists(f"{root}/check"):
+            os.unlink(f"{root}/check")
+        os.rmdir(root)
 
 
 class Platforms:
