@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 _CO_COROUTINE = 0x80
@@ -89,7 +89,11 @@ def import_loop(*, tls: bool) -> None:
     waits = ("FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED")
     given: dict[str, dict[str, object]] = {
         "concurrent.futures": {name: name for name in waits},
-        "inspect": {"iscoroutinefunction": _is_coroutine_function},
+        "inspect": {
+            "iscoroutinefunction": _is_coroutine_function,
+            "isfunction": lambda found: isinstance(found, FunctionType),
+            "unwrap": _unwrap,
+        },
         "logging": {"DEBUG": 10, "getLogger": LaterLogger},
         "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},
     }
@@ -103,3 +107,9 @@ def import_loop(*, tls: bool) -> None:
 
 def _is_coroutine_function(function: object) -> bool:
     return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & _CO_COROUTINE)
+
+
+def _unwrap(function: Any) -> Any:
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function

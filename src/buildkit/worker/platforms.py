@@ -46,25 +46,24 @@ def runs_here(architecture: str) -> bool:
     if chroot is None or os.geteuid() != 0:
         return False
     with _temporary() as root:
-        program = Path(root, "check")
+        program = root / "check"
         program.write_bytes(tiny.exit_zero(architecture))
         program.chmod(0o500)
         quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-        pid = os.posix_spawn(chroot, ["chroot", root, "/check"], {}, file_actions=quiet)
+        pid = os.posix_spawn(chroot, ["chroot", str(root), "/check"], {}, file_actions=quiet)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @contextmanager
-def _temporary() -> Iterator[str]:
+def _temporary() -> Iterator[Path]:
     """A directory with a file ``check``, at most; tempfile would bring OpenSSL along."""
-    root = f"{os.environ.get('TMPDIR') or '/tmp'}/buildkit-platform-{new_id()}"  # noqa: S108
-    os.mkdir(root, 0o700)
+    root = Path(os.environ.get("TMPDIR") or "/tmp", f"buildkit-platform-{new_id()}")  # noqa: S108
+    root.mkdir(0o700)
     try:
         yield root
     finally:
-        if os.path.exists(f"{root}/check"):
-            os.unlink(f"{root}/check")
-        os.rmdir(root)
+        (root / "check").unlink(missing_ok=True)
+        root.rmdir()
 
 
 class Platforms:
