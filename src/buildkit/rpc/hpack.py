@@ -196,7 +196,7 @@ def _put_integer(out: bytearray, value: int, bits: int, flags: int) -> None:
     out.append(value)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def encode(headers: Headers) -> bytes:
     """Encode a header list as a block that any peer can decode without state."""
     out = bytearray()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -97,14 +98,20 @@ class LayerBlob:
     created: int
 
 
+_MOST = 256
+"""Rows kept in memory: what one build uses."""
+
+
 class Records:
-    """The rows, with those in use kept in memory: loading a known ref costs one look-up."""
+    """The rows, with those used last kept in memory: loading a known ref costs one look-up."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._known: dict[str, Record] = {}
+        self._lent: dict[str, Record] = {}
         self._touched: set[str] = set()
         self._flushed = time.monotonic()
+        self._lock = threading.RLock()
         db.ensure(_SCHEMA)
 
     def evict(self, ids: Iterable[str], rule: str) -> None:
@@ -120,9 +127,10 @@ class Records:
 
     def find(self, id: str) -> Record | None:
         """The row, or None."""
-        record = self._known.get(id)
+        record = self._lent.get(id) or self._known.get(id)
         if record is None:
             for record in self._select("id = ?", id):
+                self._keep(record)
                 return record
         return record
 
@@ -150,7 +158,7 @@ class Records:
 
     def lend(self, record: Record) -> None:
         """Know a row without writing it down: it ends with this process, or with `remove`."""
-        self._known[record.id] = record
+        self._lent[record.id] = record
 
     def is_parent(self, id: str) -> bool:
         """Whether another row is made from this one."""
@@ -166,15 +174,21 @@ class Records:
     def remove(self, id: str) -> None:
         """Delete a row and what hangs on it."""
         self._db.execute("DELETE FROM refs WHERE id = ?", (id,))
-        self._known.pop(id, None)
-        self._touched.discard(id)
+        with self._lock:
+            self._known.pop(id, None)
+            self._lent.pop(id, None)
+            self._touched.discard(id)
 
     def touch(self, id: str) -> None:
         """It was used now; written down by `flush`."""
         record = self.find(id)
         if record is not None:
-            self._known[id] = replace(record, last_used=time.time_ns(), usage_count=record.usage_count + 1)
-            self._touched.add(id)
+            used = replace(record, last_used=time.time_ns(), usage_count=record.usage_count + 1)
+            if id in self._lent:
+                self._lent[id] = used
+            else:
+                self._touched.add(id)
+                self._keep(used)
 
     def flush(self, *, after: float = 0) -> None:
         """Write down uses, unless that was done less than ``after`` seconds ago."""
@@ -257,9 +271,17 @@ class Records:
     def _select(self, where: str, *values: object) -> Iterator[Record]:
         for row in self._db.execute(f"SELECT {_COLUMNS} FROM refs WHERE {where}", values):
             id, kind, parents, *rest = row
-            if id not in self._known:
-                self._known[id] = Record(id, RecordKind(kind), tuple(json.loads(parents)), *rest)
-            yield self._known[id]
+            yield self._known.get(id) or Record(id, RecordKind(kind), tuple(json.loads(parents)), *rest)
+
+    def _keep(self, record: Record) -> None:
+        with self._lock:
+            self._known.pop(record.id, None)
+            self._known[record.id] = record
+            if len(self._known) > _MOST:
+                oldest = next(iter(self._known))
+                if oldest in self._touched:
+                    self.flush()
+                self._known.pop(oldest)
 
     def _store(self, record: Record) -> None:
         values = (
@@ -285,4 +307,5 @@ class Records:
             "diff_id = excluded.diff_id, chain_id = excluded.chain_id, key = excluded.key",
             values,
         )
-        self._known[record.id] = record
+        self._lent.pop(record.id, None)
+        self._keep(record)

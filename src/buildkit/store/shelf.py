@@ -50,6 +50,10 @@ class Row:
         return Snapshot(self.name, self.kind, self.parent, self.created)
 
 
+_MOST = 256
+"""Rows kept in memory."""
+
+
 class Shelf:
     """The rows of one snapshotter and the directories below its root."""
 
@@ -72,7 +76,8 @@ class Shelf:
         row = self._rows.get(name)
         if row is None:
             for found in self._select("name = ?", name):
-                row = self._rows[name] = found
+                self._keep(found)
+                return found
         return row
 
     def get(self, name: str) -> Row:
@@ -224,11 +229,18 @@ class Shelf:
                 json.dumps(row.stack),
             ),
         )
-        self._rows[row.name] = row
+        self._keep(row)
+
+    def _keep(self, row: Row) -> None:
+        with self._lock:
+            self._rows[row.name] = row
+            if len(self._rows) > _MOST:
+                self._rows.pop(next(iter(self._rows)))
 
     def _forget(self, name: str) -> None:
         self._db.execute("DELETE FROM snapshots WHERE shelf = ? AND name = ?", (self._name, name))
-        self._rows.pop(name, None)
+        with self._lock:
+            self._rows.pop(name, None)
 
 
 def measure(root: Path) -> Space:
