@@ -16,7 +16,7 @@ from tests.kit.projects import ImageTar
 
 import buildkit
 from buildkit import llb
-from buildkit.core.errors import SourceDetail
+from buildkit.core.errors import InvalidInput, SourceDetail, Unsupported
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "llb").glob("*.py"))
@@ -149,3 +149,22 @@ def test_the_error_of_a_daemon_names_the_line_of_the_program(ours, base, tmp_pat
     assert ">>>     state = llb.image(base)" in caught.value.__notes__[0]
     done = run([*OURS, "--addr", ours, "build"], state.marshal(python_lines=True).to_bytes())
     assert done.returncode == 1 and ">>>     state = llb.image(base)" in done.stderr.decode()
+
+
+def test_a_daemon_tells_why_steps_ran_when_it_is_asked(ours, base):
+    def program(text):
+        return llb.image(base).file(llb.mkfile("/a", text), name="write")
+
+    with buildkit.Client(ours) as client:
+        client.build(program("one"))
+        (why,) = client.build(program("two"), explain=True).explain()
+        assert (why.name, why.reason, [change.field for change in why.changes]) == ("write", "changed", ["text"])
+        assert client.build(program("two"), explain=True).explain() == ()
+        with pytest.raises(InvalidInput, match="build with explain=True"):
+            client.build(program("two")).explain()
+
+
+@compared
+def test_another_daemon_refuses_to_tell_by_name(theirs):
+    with buildkit.Client(theirs) as client, pytest.raises(Unsupported, match="--explain: this daemon cannot do that"):
+        client.build(llb.scratch().file(llb.mkdir("/a")), explain=True)

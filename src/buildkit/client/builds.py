@@ -44,7 +44,8 @@ class BuildOptions(TypedDict, total=False):
     exports: Iterable[CacheOptions]
     imports: Iterable[CacheOptions]
     explain: bool
-    """Find out why steps ran, for `BuildResult.explain`; unless given that is done in this process, not by daemons."""
+    """Find out why steps ran, for `BuildResult.explain`. An engine in this process does so unless told not to, a
+    buildkitd of ours when it is asked; others can not: `Unsupported`."""
 
 
 @dataclass(frozen=True, slots=True)
