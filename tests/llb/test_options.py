@@ -4,6 +4,7 @@ import pytest
 
 from buildkit import llb
 from buildkit.client.builds import solve_options
+from buildkit.core.errors import InvalidInput
 
 BASE = llb.image("busybox")
 
@@ -56,3 +57,11 @@ def test_an_unknown_option_of_a_build_is_refused_by_name():
 
     with pytest.raises(TypeError, match=r"^build\(\) got an unexpected keyword argument 'ouputs'$"):
         build()
+
+
+def test_platforms_may_be_written_as_text():
+    arm = llb.Platform("linux", "arm", "v7")
+    assert llb.image("a", platform="linux/arm").marshal().ops == llb.image("a", platform=arm).marshal().ops
+    assert BASE.platform("linux/aarch64").settings.platform == llb.Platform("linux", "arm64")
+    with pytest.raises(InvalidInput, match="unknown operating system or architecture"):
+        llb.image("a", platform="nowhere")

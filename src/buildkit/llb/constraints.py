@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from buildkit.core.platform import Platform
+from buildkit.core.platform import Platform, parse_platform
 from buildkit.core.values import dataclass, replace
 from buildkit.llb.callers import Caller, find_caller
 from buildkit.llb.metadata import CUSTOM_NAME, NO_METADATA, LinuxResources, OpMetadata, ProgressGroup
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Options(TypedDict, total=False):
     """Keyword arguments that every function making an op takes."""
 
-    platform: Platform
-    """Where the op runs, or which variant of an image is meant."""
+    platform: Platform | str
+    """Where the op runs, or which variant of an image is meant; text as in ``linux/arm64``."""
     ignore_cache: bool
     name: str
     """What clients show; without it a name is made from the op."""
@@ -67,7 +67,7 @@ def constraints_of(options: Options) -> Constraints:
         description[CUSTOM_NAME] = options["name"]
     location = options.get("location", ())
     return Constraints(
-        options.get("platform"),
+        platform_of(options.get("platform")),
         tuple(options.get("filters", ())),
         OpMetadata(
             options.get("ignore_cache", False),
@@ -81,6 +81,11 @@ def constraints_of(options: Options) -> Constraints:
         tuple(location) if isinstance(location, Sequence) else (location,),
         caller,
     )
+
+
+def platform_of(platform: Platform | str | None) -> Platform | None:
+    """The platform that text names; raises `InvalidInput`."""
+    return parse_platform(platform) if isinstance(platform, str) else platform
 
 
 def refuse_unknown(options: Mapping[str, object], known: frozenset[str]) -> None:

@@ -32,9 +32,9 @@ async def resolved_image(
     """An image with the environment and directory of its config; ``pin`` names it by the digest found."""
     from buildkit.oci.names import parse_reference
 
-    constraints_of(options)  # what it can not read is refused before anybody is asked
+    platform = constraints_of(options).platform  # what is wrong is refused before anybody is asked
     parsed = parse_reference(ref).with_default_tag()
-    found, digest, config = await resolver(str(parsed), platform=options.get("platform"), resolve_mode=resolve_mode)
+    found, digest, config = await resolver(str(parsed), platform=platform, resolve_mode=resolve_mode)
     if pin and not parsed.digest:
         parsed = parse_reference(found)
         parsed = parsed.with_digest(digest) if digest else parsed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
-from buildkit.core.platform import Platform, normalize
+from buildkit.core.platform import Platform, normalize, parse_platform
 from buildkit.llb.constraints import NONE, Constraints, Options, constraints_of
 from buildkit.llb.mount import Device, Mount, Proxy, Secret, Ssh
 from buildkit.llb.settings import Network, Security, Settings
@@ -60,9 +60,10 @@ class State:
         """Choose the rights of containers."""
         return self._set(self.settings._replace(security=mode))
 
-    def platform(self, platform: Platform) -> State:
-        """Run on this platform."""
-        return self._set(self.settings._replace(platform=normalize(platform)))
+    def platform(self, platform: Platform | str) -> State:
+        """Run on this platform, which may be text as in ``linux/arm64``."""
+        found = parse_platform(platform) if isinstance(platform, str) else normalize(platform)
+        return self._set(self.settings._replace(platform=found))
 
     def extra_host(self, name: str, address: str) -> State:
         """Add a line to ``/etc/hosts``; raises `InvalidInput` for what is no address."""
