@@ -44,6 +44,15 @@ def test_a_result_explains_why_its_steps_ran(tmp_path, base):
             client.build(program("ho"), explain=False, **where).explain()
 
 
+def test_a_step_without_inputs_is_remembered_though_nobody_asked(tmp_path):
+    def program(text):
+        return llb.scratch().file(llb.mkfile("/a", text), name="write")
+
+    with buildkit.Client(root=tmp_path / "state") as client:
+        client.build(program("one"), explain=False)
+        assert short(client.build(program("two"))) == [("write", "changed", [("text", "")])]
+
+
 def test_an_error_of_a_step_shows_the_line_of_the_program(tmp_path, base):
     image, where = base
     state = image.run(["/bin/sh", "-c", "true"]).root

@@ -259,8 +259,8 @@ class Job(Generic[R]):
         return [step_record(state) for state in self.states]
 
     def did(self, *outcomes: str) -> bool:
-        """Whether any vertex with inputs has one of these outcomes."""
-        return any(state.inputs and state.outcome in outcomes for state in self.states)
+        """Whether any vertex that is no source has one of these outcomes."""
+        return any(state.outcome in outcomes and state.facts.get("kind") != "source" for state in self.states)
 
     @property
     def ordinals(self) -> dict[Digest, int]:
