@@ -143,8 +143,7 @@ async def hiding_of(records: Sequence[StepRecord], session: Session | None) -> H
         except BuildkitError:
             return ""
 
-    found = set(await asyncio.gather(*map(get, ids)))
-    return Hiding(tuple(sorted(filter(None, found), key=len, reverse=True)))
+    return Hiding.of(await asyncio.gather(*map(get, ids)))
 
 
 def _secret_ids(record: StepRecord) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from buildkit.core.explanation import Change
 from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, replace
@@ -9,8 +11,8 @@ from buildkit.core.values import dataclass, replace
 HIDDEN = "(hidden)"
 _LONGEST = 200
 """Characters of a value that are shown."""
-_TELLING = 4
-"""Characters from which on a secret in a text has hardly come there by chance."""
+_TELLING, _TELLING_LINE = 4, 8
+"""Characters from which on a secret, or a line of one, has hardly come into a text by chance."""
 _SECRET_NAME = Pattern(
     r"(?i).*(?:^|_|-)(?:api-?key|auth|credentials?|key|passwords?|passwd|pword|secrets?|tokens?|apikey)(?:$|_|-).*"
 )
@@ -19,9 +21,22 @@ _PASSWORD = Pattern(r"(?<=://)([^/\s@:]*):[^/\s@]*(?=@(?!sha256:))")
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """Takes out what must not be shown; ``secrets`` are the values that the build was lent."""
+    """Takes out what must not be shown; ``secrets`` are texts that would tell a secret, the longest first."""
 
     secrets: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, values: Iterable[str]) -> Hiding:
+        """Hides these values, and what they look like within a command or JSON, and lines of theirs."""
+        import json
+        import shlex
+
+        found: set[str] = set()
+        for value in values:
+            lines = [line.strip() for line in value.splitlines()]
+            for text in (value, *(line for line in lines if len(line) >= _TELLING_LINE)):
+                found |= {text, shlex.quote(text), shlex.quote(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+        return cls(tuple(sorted((text for text in found if len(text) >= _TELLING), key=len, reverse=True)))
 
     def change(self, change: Change) -> Change:
         """The change as it may be shown. Where one side has a secret, the other may have what it was before."""
@@ -34,7 +49,7 @@ class Hiding:
         if change.field == "env" and _SECRET_NAME.fullmatch(change.path):
             return True
         texts = f"{change.old}\0{change.new}"
-        return any(len(secret) >= _TELLING and secret in texts for secret in self.secrets)
+        return any(secret in texts for secret in self.secrets)
 
     def _value(self, text: str | None) -> str | None:
         if text is None:
