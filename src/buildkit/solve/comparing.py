@@ -104,7 +104,7 @@ class Comparing:
         if (before.mode, before.uid, before.gid) == (after.mode, after.uid, after.gid):
             return False
         name = self.trees.get((new.vertex, new.output))
-        if name is None or not stat.S_ISREG(after.mode):
+        if not name or not stat.S_ISREG(after.mode):
             return False
         return await self.store.digest_as(Ref(name), path, before, self.lease) == before.digest
 
