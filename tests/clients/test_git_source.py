@@ -20,7 +20,6 @@ from buildkit.core.errors import (
     NotFound,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
 from buildkit.session.ssh import SSHAgents
 from buildkit.source.pull import Pull
@@ -436,9 +435,3 @@ async def test_a_source_knows_its_tag(world, origin, server):
     assert known.checksum == origin.git("rev-parse", "v1").strip()
     assert b"tagged words" in known.tag and b"first words" in known.commit
     assert (short.commit_checksum, short.commit, short.tag) == (commit, b"", b"")
-
-
-@pytest.mark.parametrize("attr", ["bundle", "checkoutbundle"])
-async def test_bundles_are_refused_by_name(world, attr):
-    with pytest.raises(Unsupported, match=attr):
-        world.open("https://example.org/a.git", **{attr: "true"})

@@ -7,10 +7,12 @@ from tests.kit.steps import Asker, Op
 from buildkit.core.db import Database
 from buildkit.core.errors import NotFound
 from buildkit.core.platform import host_platform
+from buildkit.oci.registry import Registry
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
 from buildkit.source.answers import Answers
 from buildkit.source.git import GitRepositories
+from buildkit.source.origin import Visits
 from buildkit.source.pull import Pull, Pulls
 from buildkit.source.source import Sources
 from buildkit.store.store import Store
@@ -30,11 +32,14 @@ class GitWorld:
     """A store with what it remembers; each `get` is a build of its own."""
 
     def __init__(self, root) -> None:
+        root.mkdir(exist_ok=True)
         db = Database(root / "db")
         self.root = root
         self.store = Store.open(root / "store", db, snapshotter="native")
         self.sessions, self.pulls = Sessions(wait=0), Pulls()
-        self.git = GitRepositories(self.sessions, self.store, Answers(db), self.pulls)
+        answers = Answers(db)
+        visits = Visits(Registry(), self.sessions, answers, self.pulls)
+        self.git = GitRepositories(self.sessions, self.store, answers, self.pulls, visits)
 
     def open(self, url, ref="", **attrs):
         name = url.partition("://")[2].rpartition("@")[2]

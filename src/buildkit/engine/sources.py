@@ -23,7 +23,7 @@ def open_sources(images: Images, answers: Answers, pulls: Pulls, db: Database) -
     def git() -> Factory:
         from buildkit.source.git import GitRepositories
 
-        return GitRepositories(sessions, store, answers, pulls)
+        return GitRepositories(sessions, store, answers, pulls, images.visits)
 
     def blobs() -> Factory:
         from buildkit.source.blob import Blobs

@@ -20,12 +20,14 @@ from buildkit.session.registry import Sessions
 from buildkit.session.session import Agents, Session
 from buildkit.source.answers import Answers
 from buildkit.source.credentials import git_authorization
+from buildkit.source.gitbundle import Bundle, bundle_ref
 from buildkit.source.gitcheckout import Checkout
-from buildkit.source.gitcommand import Door, Git
+from buildkit.source.gitcommand import Door, Git, Repository
 from buildkit.source.gitrefs import Resolved, check_sums, resolve_ref
-from buildkit.source.gitrepository import RECORD_TYPE, Repositories, Repository
+from buildkit.source.gitrepository import RECORD_TYPE, Repositories
 from buildkit.source.gitsigned import Objects, verify_objects
 from buildkit.source.gitwanted import Wanted, read_wanted
+from buildkit.source.origin import FromLayout, FromRegistry, Origin, Visits
 from buildkit.source.pull import Pull, Pulls, forbid, look_up
 from buildkit.source.source import Asking, Inquiry, Known
 from buildkit.store.lease import Lease
@@ -42,16 +44,17 @@ class GitRepositories:
 
     schemes = ("git",)
 
-    def __init__(self, sessions: Sessions, store: Store, answers: Answers, pulls: Pulls) -> None:
+    def __init__(self, sessions: Sessions, store: Store, answers: Answers, pulls: Pulls, visits: Visits) -> None:
         self.sessions = sessions
         self.store = store
         self.answers = answers
         self.pulls = pulls
+        self.visits = visits
         self.repositories = Repositories(store)
         self._resolved: WeakKeyDictionary[Session, dict[str, Resolved]] = WeakKeyDictionary()
 
     def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> GitTree:
-        """A source for one tree; raises `InvalidInput` or `Unsupported`."""
+        """A source for one tree; raises `InvalidInput`."""
         return GitTree(self, read_wanted(name, attrs))
 
     def known_to(self, ids: tuple[str, ...]) -> dict[str, Resolved]:
@@ -109,6 +112,8 @@ class GitTree:
 
     async def _resolve(self, step: Asking) -> Resolved:
         wanted, remotes = self._wanted, self._remotes
+        if wanted.bundle is not None:
+            return await self._resolve_in_bundle(step)
         if is_commit(wanted.ref):
             return Resolved(wanted.ref, wanted.ref)
         if wanted.by_commit:
@@ -136,10 +141,27 @@ class GitTree:
         check_sums(wanted.checksum, found.checksum, found.commit)
         return found
 
+    async def _resolve_in_bundle(self, step: Asking) -> Resolved:
+        wanted = self._wanted
+        if not wanted.ref or is_commit(wanted.ref):
+            id = wanted.ref or wanted.checksum
+            return Resolved(id, id)
+
+        async def ask(repository: Repository) -> Resolved:
+            local = repository.git.at(repository.path, protocols=("file",))
+            return await resolve_ref(local, f"file://{repository.path}", wanted.ref)
+
+        async with self._remotes.store.lease() as lease:
+            found = await self._in_repository(step, lease, Resolved("", wanted.checksum), ask)
+        check_sums(wanted.checksum, found.checksum, found.commit)
+        return found
+
     async def snapshot(self, step: Asking, lease: Lease) -> Ref | None:
         """The tree, from an earlier checkout if there is one."""
         wanted, remotes = self._wanted, self._remotes
         name = f"{await self._key(step)} {wanted.remote}"
+        if wanted.as_bundle:
+            name += f" {bundle_ref(wanted.ref)}"
         async with remotes.repositories.turn(name):
             answer = remotes.answers.find(_TREES, name)
             if answer is not None:
@@ -189,7 +211,17 @@ class GitTree:
         wanted, remotes = self._wanted, self._remotes
         offline = forbid(wanted.question) if remotes.pulls.of(step.sessions()) is Pull.NEVER else None
         async with self._git(step) as git:
-            return await remotes.repositories.work_in(wanted, found, git, lease, work, offline=offline)
+            if wanted.bundle is None:
+                return await remotes.repositories.work_in(wanted, found, git, lease, work, offline=offline)
+            origin = self._origin(wanted.bundle, step.sessions())
+            return await remotes.repositories.work_in_bundle(
+                wanted, wanted.bundle, git, lease, work, origin, offline=offline
+            )
+
+    def _origin(self, bundle: Bundle, ids: tuple[str, ...]) -> Origin:
+        if bundle.reference is None:
+            return FromLayout(self._remotes.sessions, ids, bundle.session, bundle.store, bundle.digest)
+        return FromRegistry(self._remotes.visits.of(ids), bundle.reference)
 
     @asynccontextmanager
     async def _git(self, step: Asking) -> AsyncIterator[Git]:

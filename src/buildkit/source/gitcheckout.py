@@ -13,9 +13,9 @@ from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass
 from buildkit.llb.giturl import is_commit
-from buildkit.source.gitcommand import Git
+from buildkit.source.gitbundle import bundle_ref, write_bundle
+from buildkit.source.gitcommand import Git, Repository
 from buildkit.source.gitrefs import Resolved
-from buildkit.source.gitrepository import Repository
 from buildkit.source.gitwanted import Wanted
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,6 +34,8 @@ class Checkout:
         """Write the tree; raises `InvalidInput` for a part that is no directory, and what `Git.run` raises."""
         wanted = self.wanted
         try:
+            if wanted.as_bundle:
+                return await self._as_bundle()
             if wanted.keep_git_dir and not wanted.subdir:
                 await self._with_git_dir()
             elif wanted.subdir:
@@ -50,6 +52,14 @@ class Checkout:
         if wanted.mtime == "commit":
             said = await self.repository.git.text("log", "-1", "--format=%ct", self.found.checksum + "^{commit}")
             await asyncio.to_thread(_set_times, self.root, int(said))
+
+    async def _as_bundle(self) -> None:
+        wanted, found = self.wanted, self.found
+        ref = bundle_ref(wanted.ref)
+        id = wanted.checksum if is_commit(wanted.checksum) else found.commit_for(ref.startswith("refs/tags/"))
+        if not ref.startswith("refs/tags/"):
+            id = await self.repository.git.text("rev-parse", id + "^{commit}")
+        await write_bundle(self.repository, ref, id, self.root)
 
     async def _without_git_dir(self, tree: Path) -> None:
         """Check out by way of a repository of its own, which borrows the objects of the shared one."""

@@ -195,6 +195,14 @@ class Git:
         return environment
 
 
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A bare repository that holds what is wanted."""
+
+    git: Git
+    path: Path
+
+
 def _error(said: str, status: int) -> GitFailed | GitUnreachable | GitRefused:
     message = f"git stderr:\n{said.rstrip()}\n: exit status {status}"
     if any(text in said for text in _REFUSED):

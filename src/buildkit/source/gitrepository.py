@@ -8,18 +8,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition
 from buildkit.core.values import dataclass
 from buildkit.llb.giturl import is_commit
-from buildkit.source.gitcommand import Git, GitFailed
+from buildkit.source.gitbundle import Bundle, import_bundle
+from buildkit.source.gitcommand import Git, GitFailed, Repository
 from buildkit.source.gitrefs import Resolved, check_sums
 from buildkit.source.gitwanted import Wanted
 from buildkit.store.caches import Sharing
 from buildkit.store.lease import Lease
 from buildkit.store.store import Store
+
+if TYPE_CHECKING:
+    from buildkit.source.origin import Origin
 
 T = TypeVar("T")
 
@@ -35,14 +39,6 @@ _LOCKS = ("shallow.lock", "config.lock", "HEAD.lock", "packed-refs.lock")
 
 class Missing(FailedPrecondition):
     """A commit is not there although it was fetched."""
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A bare repository that holds what is wanted."""
-
-    git: Git
-    path: Path
 
 
 class Repositories:
@@ -75,7 +71,43 @@ class Repositories:
         made anew and the work done again, once. Raises what `Git.run` and ``work`` raise.
         """
         id = "git-remote:" + sha256(wanted.remote.encode()).hexdigest() + (":sha256" if _is_long(found) else "")
-        description = f"shared git repo for {wanted.remote}"
+
+        async def prepare(repository: Repository) -> None:
+            await _prepare(repository, wanted, found, offline)
+
+        return await self._work_in(id, wanted.remote, git, lease, prepare, work, lasting=offline is not None)
+
+    async def work_in_bundle(
+        self,
+        wanted: Wanted,
+        bundle: Bundle,
+        git: Git,
+        lease: Lease,
+        work: Callable[[Repository], Awaitable[T]],
+        origin: Origin,
+        *,
+        offline: BuildkitError | None = None,
+    ) -> T:
+        """The same in a repository made of a bundle."""
+
+        async def prepare(repository: Repository) -> None:
+            await import_bundle(repository, bundle, wanted.checksum, origin, offline)
+
+        id = "git-bundle:" + bundle.digest
+        return await self._work_in(id, wanted.remote, git, lease, prepare, work, lasting=offline is not None)
+
+    async def _work_in(
+        self,
+        id: str,
+        remote: str,
+        git: Git,
+        lease: Lease,
+        prepare: Callable[[Repository], Awaitable[None]],
+        work: Callable[[Repository], Awaitable[T]],
+        *,
+        lasting: bool,
+    ) -> T:
+        description = f"shared git repo for {remote}"
         async with self.turn(id):
             for attempt in (1, 2):
                 try:
@@ -83,12 +115,12 @@ class Repositories:
                         id, Sharing.LOCKED, None, description, lease, record_type="regular"
                     ) as path:
                         repository = Repository(git.at(path.absolute()), path.absolute())
-                        await _prepare(repository, wanted, found, offline)
+                        await prepare(repository)
                         return await work(repository)
                 except (GitFailed, Missing) as error:
-                    if attempt == 2 or offline is not None or not _is_damage(error):
+                    if attempt == 2 or lasting or not _is_damage(error):
                         raise
-                    git.log(f"{error}\nthe shared repository of {wanted.remote} is made anew\n")
+                    git.log(f"{error}\nthe shared repository of {remote} is made anew\n")
                     await self._store.forget_cache_mount(id)
         raise AssertionError("the second attempt ends or raises")
 
@@ -110,7 +142,7 @@ async def _prepare(repository: Repository, wanted: Wanted, found: Resolved, offl
         kind = ["--object-format=sha256"] if _is_long(found) else []
         await git.run("init", "--quiet", "--bare", "--template=", *kind)
     await git.run("config", "remote.origin.url", wanted.remote)
-    if await _lacks(git, found.checksum):
+    if await _lacks(git, found.checksum) or (wanted.as_bundle and (path / "shallow").exists()):
         if offline is not None:
             raise offline
         try:
@@ -161,8 +193,11 @@ class _Fetching:
 
     async def _shallow(self, spec: str) -> None:
         remote = self.wanted.remote
+        depth = ["--depth=1"]
+        if self.wanted.as_bundle:  # which has all of the history
+            depth = ["--unshallow"] if (self.path / "shallow").exists() else []
         try:
-            await self.git.run("fetch", "--depth=1", "--no-tags", "--", remote, spec)
+            await self.git.run("fetch", *depth, "--no-tags", "--", remote, spec)
         except GitFailed as error:
             if not any(text in error.stderr for text in _NO_SHALLOW):
                 raise

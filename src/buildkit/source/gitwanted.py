@@ -7,16 +7,13 @@ from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass, field
 from buildkit.llb.giturl import is_commit, is_git_transport, parse_git_url
+from buildkit.source.gitbundle import Bundle, read_bundle
 from buildkit.source.gitsigned import Signing, read_signing
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
-_UNSUPPORTED = {
-    "git.bundle": "git bundles",
-    "git.checkoutbundle": "git bundles",
-}
 _GITHUB = ("https://github.com/", "https://www.github.com/")
 
 
@@ -42,6 +39,10 @@ class Wanted:
     login: str = field(default="", repr=False)
     """A value of ``Authorization`` made of the user and password that stood in the URL."""
     signing: Signing | None = None
+    bundle: Bundle | None = None
+    """What is fetched in place of the remote."""
+    as_bundle: bool = False
+    """Whether a bundle is wanted in place of a tree."""
 
     @property
     def question(self) -> str:
@@ -64,14 +65,13 @@ class Wanted:
             key += "(skip-submodules)"
         if self.mtime != "checkout":
             key += f"(mtime={self.mtime})"
+        if self.as_bundle:
+            key += "(bundle)"
         return key
 
 
 def read_wanted(name: str, attrs: Mapping[str, str]) -> Wanted:
-    """Read an identifier's name and attributes; raises `InvalidInput` or `Unsupported`."""
-    for key, what in _UNSUPPORTED.items():
-        if attrs.get(key, "") not in ("", "false"):
-            raise Unsupported(f"{key}: {what} are not supported yet")
+    """Read an identifier's name and attributes; raises `InvalidInput`."""
     url = parse_git_url(name if is_git_transport(name) else "https://" + name)
     full = attrs.get("git.fullurl", "")
     remote = url
@@ -106,12 +106,20 @@ def read_wanted(name: str, attrs: Mapping[str, str]) -> Wanted:
         known_hosts,
         login,
         read_signing(attrs),
+        read_bundle(attrs),
+        attrs.get("git.checkoutbundle") == "true",
     )
     _check_commits(wanted)
     return wanted
 
 
 def _check_commits(wanted: Wanted) -> None:
+    if wanted.as_bundle and wanted.keep_git_dir:
+        raise InvalidInput("git.checkoutbundle is incompatible with git.keepgitdir")
+    if wanted.as_bundle and wanted.subdir:
+        raise InvalidInput("git.checkoutbundle is incompatible with git.subdir")
+    if wanted.bundle is not None and not wanted.ref and not is_commit(wanted.checksum):
+        raise InvalidInput(f"git.bundle without a ref needs a full commit in git.checksum, got {wanted.checksum}")
     if is_commit(wanted.ref):
         if not wanted.ref.startswith(wanted.checksum):
             raise InvalidInput(f"expected checksum to match {wanted.checksum}, got {wanted.ref}")
