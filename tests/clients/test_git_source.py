@@ -124,6 +124,10 @@ async def test_a_ref_that_is_not_there_is_told_with_what_is(world, origin, serve
     origin.commit(a="1")
     with pytest.raises(NotFound, match='repository does not contain ref nope, output: ""'):
         await world.get(f"{server}/app.git", "nope")
+    with pytest.raises(NotFound) as caught:
+        await world.get(f"{server}/app.git", "HEAD")
+    commit = origin.git("rev-parse", "HEAD")
+    assert str(caught.value) == f'repository does not contain ref HEAD, output: "{commit}\\tHEAD\\n"'
 
 
 async def test_an_empty_repository_has_no_default_branch(world, origin, server):

@@ -20,6 +20,7 @@ class WebWorld:
     """A store with what it remembers; each `step` is a step of a new build."""
 
     def __init__(self, root) -> None:
+        root.mkdir(exist_ok=True)
         db = Database(root / "db")
         self.store = Store.open(root / "store", db, snapshotter="native")
         self.sessions, self.pulls = Sessions(wait=0), Pulls()

@@ -62,6 +62,12 @@ def test_the_key_may_stand_among_other_lines_with_options(signer):
 def test_what_is_no_key_is_told(signer):
     signature = signer.sign(b"text")
     assert refusal(signature, b"") == "failed to parse ssh public key: ssh: no key found"
+    for text, problem in (
+        (b"ssh-ed25519 AAAA", "ssh: short read"),
+        (b"PGP PUBLIC", "illegal base64 data at input byte 4"),
+    ):
+        said = refusal(signature, text)
+        assert said.endswith(f"ssh: no key found; last parsing error for ignored line: {problem}")
     wrong = signer.public.replace(b"ssh-ed25519", b"ssh-rsa", 1)
     assert 'mismatch: human-readable type "ssh-rsa", encoded type "ssh-ed25519"' in refusal(signature, wrong)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from buildkit.core.values import dataclass
 from buildkit.signing.refused import SignatureRefused
 
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
 
 
@@ -28,7 +29,7 @@ def read_blocks(text: bytes) -> Iterator[Block]:
             continue
         kind = line[len(_BEGIN) : -len(_DASHES)].decode(errors="replace")
         if _pass_headers(lines):
-            yield Block(kind, _decode(_body(lines)))
+            yield Block(kind, decode_base64(_body(lines)))
 
 
 def _pass_headers(lines: Iterator[bytes]) -> bool:
@@ -65,8 +66,10 @@ def read_pem(text: bytes, kind: str) -> bytes | None:
         return None
 
 
-def _decode(text: bytes) -> bytes:
+def decode_base64(text: bytes) -> bytes:
+    """Strictly; raises `SignatureRefused` with the place of what is wrong."""
     try:
         return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:
-        raise SignatureRefused(f"illegal base64 data: {error}") from None
+    except ValueError:
+        wrong = next((place for place, char in enumerate(text) if char not in _LETTERS), len(text) - len(text) % 4)
+        raise SignatureRefused(f"illegal base64 data at input byte {wrong}") from None

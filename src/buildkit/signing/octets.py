@@ -8,8 +8,10 @@ from buildkit.signing.refused import SignatureRefused
 class Octets:
     """Bytes that are read from the front; every method raises `SignatureRefused` when there are too few."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, short: str = "unexpected EOF") -> None:
+        """``short`` is what they say then."""
         self._content = content
+        self._short = short
         self.offset = 0
 
     def __len__(self) -> int:
@@ -23,7 +25,7 @@ class Octets:
     def take(self, count: int) -> bytes:
         """The next bytes."""
         if count > len(self):
-            raise SignatureRefused("unexpected EOF")
+            raise SignatureRefused(self._short)
         self.offset += count
         return self._content[self.offset - count : self.offset]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 
 from buildkit.core.values import dataclass
-from buildkit.signing.armor import read_pem
+from buildkit.signing.armor import decode_base64, read_pem
 from buildkit.signing.material import check_ecdsa, check_ed25519, check_rsa, need_cryptography
 from buildkit.signing.octets import Octets
 from buildkit.signing.refused import DoesNotFit, SignatureRefused
 
+_SHORT = "ssh: short read"
 _MAGIC = b"SSHSIG"
 _HASHES = ("sha256", "sha512")
 _DOES_NOT = "ssh: signature did not verify"
@@ -70,7 +70,7 @@ def read_ssh_signature(armored: bytes) -> SshSignature:
     if blob is None:
         raise SignatureRefused("failed to decode ssh signature PEM block")
     try:
-        return _read_signature(Octets(blob))
+        return _read_signature(Octets(blob, _SHORT))
     except SignatureRefused as error:
         raise error.prefixed("failed to parse ssh signature: ") from None
 
@@ -87,7 +87,7 @@ def _read_signature(octets: Octets) -> SshSignature:
     name = hash.decode(errors="replace")
     if name not in _HASHES:
         raise SignatureRefused(f'unsupported hash algorithm "{name}": must be "sha256" or "sha512"')
-    inner = Octets(content)
+    inner = Octets(content, _SHORT)
     format, signed = inner.string().decode(errors="replace"), inner.string()
     public = read_ssh_key(key)
     if public.kind == "ssh-rsa" and format not in _RSA_HASHES:
@@ -97,7 +97,7 @@ def _read_signature(octets: Octets) -> SshSignature:
 
 def read_ssh_key(blob: bytes) -> SshKey:
     """The binary form of a public key; raises `SignatureRefused`."""
-    octets = Octets(blob)
+    octets = Octets(blob, _SHORT)
     kind = octets.string().decode(errors="replace")
     if kind not in _KINDS:
         raise SignatureRefused(f"ssh: unknown key algorithm: {kind}")
@@ -121,8 +121,8 @@ def _read_authorized(text: bytes) -> SshKey:
         for words in (line, _without_options(line)):
             kind, _, rest = words.replace(b"\t", b" ").partition(b" ")
             try:
-                key = read_ssh_key(binascii.a2b_base64(rest.split(b" ")[0], strict_mode=True))
-            except (ValueError, SignatureRefused) as error:
+                key = read_ssh_key(decode_base64(rest.split(b" ")[0]))
+            except SignatureRefused as error:
                 problem = problem or str(error)
                 continue
             if key.kind.encode() == kind:
@@ -166,14 +166,14 @@ def _check(key: SshKey, signed: bytes, signature: SshSignature) -> None:
         check_ed25519(key.parts[0], signed, signature.content, _DOES_NOT)
     else:
         curve, hash = _ECDSA.get(key.kind, ("SECP256R1", "sha256"))
-        numbers = Octets(signature.content)
+        numbers = Octets(signature.content, _SHORT)
         pair = (numbers.string(), numbers.string())
         check_ecdsa(curve, key.parts[1], hash, hashlib.new(hash, signed).digest(), pair, _DOES_NOT)
 
 
 def _touched(application: bytes, signed: bytes, rest: bytes) -> bytes:
     """What a security key signs: with its application, whether somebody touched it, and a counter."""
-    octets = Octets(rest)
+    octets = Octets(rest, _SHORT)
     flags, counter = octets.take(1), octets.take(4)
     if not flags[0] & _USER_PRESENT:
         raise SignatureRefused("ssh: sk key requires user presence (touch) but flag not set in signature")

@@ -132,7 +132,7 @@ def _lift(root: Path, whole: str, subdir: str) -> None:
                 found = os.stat(part, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 raise InvalidInput(
-                    f'invalid subdir {subdir}: failed to lstat "{shown}": no such file or directory'
+                    f'invalid subdir {subdir}: failed to lstat "{shown}": statat {shown}: no such file or directory'
                 ) from None
             if not stat.S_ISDIR(found.st_mode):
                 raise InvalidInput(f'invalid subdir {subdir}: git subpath "{subdir}" contains non-directory "{shown}"')

@@ -33,7 +33,7 @@ async def resolve_ref(git: Git, remote: str, ref: str) -> Resolved:
     if not ref:
         ref = await _default_branch(git, remote)
     try:
-        said = await git.text("ls-remote", "--", remote, ref, ref + "^{}")
+        said = (await git.run("ls-remote", "--", remote, ref, ref + "^{}")).decode(errors="replace")
     except BuildkitError as error:
         raise error.prefixed(f"failed to fetch remote {remote}: ") from None
     named = {name: checksum for checksum, _, name in (line.partition("\t") for line in said.splitlines())}
@@ -44,7 +44,9 @@ async def resolve_ref(git: Git, remote: str, ref: str) -> Resolved:
                 raise InvalidInput(f'invalid commit sha "{named[name]}"')
             is_tag = name == short["refs/tags/"]
             return Resolved(name, named[name], named.get(name + "^{}", "") if is_tag else "")
-    raise NotFound(f'repository does not contain ref {ref}, output: "{said}"')
+    import json
+
+    raise NotFound(f"repository does not contain ref {ref}, output: {json.dumps(said, ensure_ascii=False)}")
 
 
 async def _default_branch(git: Git, remote: str) -> str:

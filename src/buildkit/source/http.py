@@ -249,7 +249,9 @@ class WebFile:
             raise self._mismatch(found.digest, self._wanted.checksum)
 
     def _mismatch(self, got: Digest, expected: Digest) -> BuildkitError:
-        return FailedPrecondition(f"digest mismatch for {public_url(self._wanted.url)}: {got} (expected: {expected})")
+        where = "failed to resolve source reference for signature verification: " if self._wanted.signature else ""
+        url = public_url(self._wanted.url)
+        return FailedPrecondition(f"{where}digest mismatch for {url}: {got} (expected: {expected})")
 
     def _remembered(self) -> Found | None:
         answer = self._web.answers.find(_KIND, self._wanted.question)
@@ -338,8 +340,10 @@ class WebFile:
             raise Exhausted(f"{url}: no space for {length} bytes")
         async with web.store.lease(uses=False) as lease:
             async with new_file(web.store, lease, name, wanted.file, f"http url {url}") as tree:
-                sink = decoded(response.header("Content-Encoding"), tree.writer)
+                sink = decoded(response.header("Content-Encoding"), tree.writer, most=free)
                 await response.copy_to(sink, limit=free + 1)
+                if sink.offset > free:
+                    raise Exhausted(f"{url}: no space for more than {free} bytes")
                 if length is not None and sink.offset < length:
                     raise Unreachable(f"{url}: connection closed after {sink.offset} of {length} bytes", transient=True)
                 digest = tree.writer.digest
