@@ -64,6 +64,15 @@ async def test_a_missing_page_is_an_error_with_its_status(world, server):
         await world.get(server.url + "/none")
 
 
+@pytest.mark.row("L63")
+async def test_any_answer_below_400_is_a_file_and_one_without_content_is_empty(world, server):
+    for status, content in ((206, b"hello"), (300, b"hello"), (204, b"")):
+        _, files = await world.get(server.put(f"/s{status}", b"hello", status=status))
+        assert files[f"s{status}"][0] == content
+    with pytest.raises(Corrupt, match="invalid not-modified ETag"):
+        await world.get(server.put("/s304", b"", status=304))
+
+
 async def test_of_a_file_its_digest_name_and_time_are_known(world, server):
     url = server.put("/a/tool.txt", b"hello", modified=DATE)
     async with world.store.lease() as lease:
@@ -162,7 +171,7 @@ async def test_a_user_in_the_url_is_used_and_not_shown(world, server):
 
 @pytest.mark.row("L67")
 async def test_a_secret_that_is_named_must_be_there(world, server):
-    with pytest.raises(NotFound, match="failed to retrieve HTTP auth secret mine: not found"):
+    with pytest.raises(NotFound, match="failed to retrieve HTTP auth secret mine: secret mine: not found"):
         await world.get(server.put("/a"), secrets=Secrets(), authheadersecret="mine")
 
 

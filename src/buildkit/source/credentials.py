@@ -59,9 +59,12 @@ async def find_secret(sessions: Sessions, ids: Sequence[str], name: str) -> byte
 
 
 async def _get(session: Session, name: str) -> bytes:
-    if session.secrets is None:
-        raise NotFound("not found")
-    return await session.secrets.get(name)
+    try:
+        if session.secrets is not None:
+            return await session.secrets.get(name)
+    except NotFound:
+        pass
+    raise NotFound(f"secret {name}: not found")
 
 
 def header_value(name: str, content: bytes) -> str:

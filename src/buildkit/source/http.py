@@ -297,7 +297,7 @@ class WebFile:
         if is_upload(self._wanted.url):
             return await open_upload(self._web.sessions, step.sessions(), self._wanted.url)
         response = await self._send("GET", step, conditions)
-        if not 200 <= response.status < 300 and response.status != 304:
+        if not 200 <= response.status < 400:
             response.close()
             url = public_url(self._wanted.url)
             error: type[BuildkitError] = FailedPrecondition
@@ -332,7 +332,7 @@ class WebFile:
         )
         modified = parse_http_date(response.header("Last-Modified"))
         sent = parse_http_date(response.header("Date"))
-        length = response.length
+        length = response.length if response.status != 204 else None  # which has no body, whatever it says
         free = shutil.disk_usage(web.store.root).free
         if length is not None and length > free:
             response.abort()
