@@ -181,6 +181,7 @@ async def test_a_checkout_may_be_a_bundle_with_all_history(world, origin, url, t
 
     def take(root):
         assert [p.name for p in root.iterdir()] == ["bundle"]
+        assert (root / "bundle").stat().st_mode & 0o7777 == 0o666
         return (root / "bundle").read_bytes()
 
     for ref, name in (("main", "refs/heads/main"), ("refs/tags/v1", "refs/tags/v1"), (commit, "refs/heads/main")):

@@ -157,5 +157,6 @@ async def write_bundle(repository: Repository, ref: str, id: str, root: Path) ->
         await git.run("update-ref", ref, id)
         # one thread: the same commit is the same file
         await git.run("-c", "pack.threads=1", "bundle", "create", "--quiet", str(root / FILE_NAME), ref)
+        (root / FILE_NAME).chmod(0o666)  # as BuildKit makes it: steps that copy the file have the same key
     finally:
         shutil.rmtree(own, ignore_errors=True)
