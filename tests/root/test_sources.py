@@ -9,9 +9,13 @@ import tarfile
 import pytest
 from tests.kit.images import copy_to_registry, make_image
 from tests.kit.registry import registry
+from tests.kit.signers import gpg_home, sign_commit, ssh_signer
 from tests.kit.webs import DATE, Origin, git_web_server, web_server
 
+import buildkit
+from buildkit import llb
 from buildkit.cli.main import main
+from buildkit.signing.refused import SignatureRefused
 
 pytestmark = [pytest.mark.root, pytest.mark.net]
 
@@ -152,3 +156,40 @@ def test_a_policy_that_cannot_be_read_is_named(build, tmp_path):
     (tmp_path / "bad.json").write_text("{")
     said = build("FROM scratch\n", "--source-policy-file", "bad.json")
     assert 'failed to unmarshal source-policy-file "bad.json"' in said
+
+
+@pytest.mark.row("L58", "L184")
+def test_a_policy_wants_the_git_source_of_a_dockerfile_signed(build, tmp_path):
+    origin, signer = Origin(tmp_path), ssh_signer(tmp_path / "keys")
+    with git_web_server(tmp_path) as git:
+        dockerfile = f"FROM scratch\nADD {git}/app.git#main /g/\n"
+        signed = {"git.sig.pubkey": signer.public.decode()}
+        wish = [rule("CONVERT", f"git://{git.partition('//')[2]}/*", updates={"attrs": signed})]
+        sign_commit(origin, None, inside="unsigned")
+        assert "git object is not signed" in build(dockerfile, policy=wish)
+        sign_commit(origin, signer, inside="signed")
+        assert build(dockerfile, policy=wish) == {"g/inside": "signed"}
+
+
+@pytest.mark.row("L58", "L68")
+def test_a_program_wants_its_sources_signed(tmp_path):
+    origin, signer, other = Origin(tmp_path), ssh_signer(tmp_path / "keys"), ssh_signer(tmp_path / "keys", "other")
+    sign_commit(origin, signer, inside="git")
+    with git_web_server(tmp_path) as git, web_server() as web, gpg_home() as home:
+        gpg, url = home.signer("signer"), web.put("/file", b"web")
+
+        def program(key: bytes, signature: bytes) -> llb.State:
+            file = llb.http(url, signature_key=gpg.public, signature=signature)
+            return file.file(llb.copy(llb.git(f"{git}/app.git", "main", signature_key=key), "/inside", "/inside"))
+
+        with buildkit.Client(root=tmp_path / "state") as client:
+            where = {"outputs": [f"type=local,dest={tmp_path}/out"]}
+            client.build(program(signer.public, gpg.sign(b"web")), **where)
+            assert {one.name: one.read_text() for one in (tmp_path / "out").iterdir()} == {
+                "inside": "git",
+                "file": "web",
+            }
+            with pytest.raises(SignatureRefused, match="failed to verify ssh signature: public key does not match"):
+                client.build(program(other.public, gpg.sign(b"web")), **where)
+            with pytest.raises(SignatureRefused, match="EdDSA verification failure"):
+                client.build(program(signer.public, gpg.sign(b"other")), **where)
