@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from buildkit.core.errors import Corrupt, InvalidInput, Unavailable
+from buildkit.core.errors import Canceled, Corrupt, InvalidInput, Unavailable
 from buildkit.core.threads import Threads
 from buildkit.core.values import dataclass, field, replace
 from buildkit.core.version import VERSION
@@ -34,7 +34,8 @@ STALL_TIMEOUT = 120.0
 IDLE_KEPT = 4
 IDLE_SECONDS = 90.0
 REDIRECT_LIMIT = 10
-THREADS = 32
+THREADS = 1_000
+"""Requests at once, made as they are needed: one that gets no answer must not keep others from theirs."""
 _MOST_DIGITS = 18
 """Of a length that is sane."""
 _MOST_SAID = 1000
@@ -210,10 +211,23 @@ class Transport:
         """Run blocking I/O in one of our threads; when cancelled, ``abort`` it and wait for its end."""
         if self._threads is None:
             self._threads = Threads(asyncio.get_running_loop(), THREADS, "registry")
-        future = self._threads.call(work)
+        begun: list[bool] = []
+        over: list[bool] = []
+
+        def begin() -> T:
+            begun.append(True)
+            if over:
+                raise Canceled("context canceled")
+            return work()
+
+        future = self._threads.call(begin)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
+            over.append(True)
+            if not begun:
+                future.cancel()
+                raise
             abort()
             while not future.done():
                 try:
