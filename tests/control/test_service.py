@@ -10,8 +10,10 @@ from tests.kit.daemons import drive, running_daemon
 from buildkit.core.digest import sha256
 from buildkit.core.errors import BuildkitError, Unsupported
 from buildkit.daemon.config import WorkerConfig
-from buildkit.executor.settings import DeviceSettings
+from buildkit.executor.settings import DeviceSettings, NetworkSettings
 from buildkit.llb import http, image, local, mkfile, scratch
+
+LABEL = "org.mobyproject.buildkit.worker."
 
 
 @pytest.fixture
@@ -36,6 +38,7 @@ async def test_a_worker_tells_its_platforms_labels_and_policies(peer):
     (worker,) = (await peer.control("ListWorkers")).record
     assert (peer.config.root / "workerid").read_text().strip() == worker.ID
     assert worker.platforms[0].OS == "linux"
+    assert worker.BuildkitVersion.dockerfileVersion == "1.26.0"
     assert worker.Labels["org.mobyproject.buildkit.worker.snapshotter"] == "native"
     assert [policy.all for policy in worker.GCPolicy] == [False, False, False, True]
     assert worker.GCPolicy[0].keepDuration == 48 * 3600 * 10**9
@@ -49,13 +52,36 @@ async def test_workers_are_filtered_by_id_and_label(tmp_path):
         assert len((await peer.control("ListWorkers", filter=["labels.pool==b", "id==x"])).record) == 0
 
 
+@pytest.mark.row("X60")
+async def test_a_worker_says_how_it_works(tmp_path):
+    settings = WorkerConfig(
+        snapshotter="native",
+        network=NetworkSettings("host"),
+        labels={"pool": "a", f"{LABEL}hostname": "mine"},
+        apparmor_profile="builder",
+    )
+    async with running_daemon(tmp_path, worker=settings) as peer:
+        assert dict((await peer.control("ListWorkers")).record[0].Labels) == {
+            f"{LABEL}executor": "oci",
+            f"{LABEL}snapshotter": "native",
+            f"{LABEL}hostname": "mine",
+            f"{LABEL}network": "host",
+            f"{LABEL}oci.process-mode": "sandbox",
+            f"{LABEL}selinux.enabled": "false",
+            f"{LABEL}apparmor.profile": "builder",
+            "pool": "a",
+        }
+
+
 @pytest.mark.row("L92", "B12")
-async def test_a_worker_tells_its_devices(tmp_path):
+async def test_a_worker_tells_its_devices(tmp_path, caplog):
+    (tmp_path / "broken.yaml").write_text("kind: x")
     spec = "cdiVersion: 0.6.0\nkind: a.b/c\ndevices: [{name: d, annotations: {k: v}, containerEdits: {env: [A=1]}}]"
     async with running_daemon(tmp_path, devices=DeviceSettings((str(tmp_path),), ("a.b/c",))) as peer:
         assert not (await peer.control("ListWorkers")).record[0].CDIDevices
         (tmp_path / "x.yaml").write_text(spec)
         (device,) = (await peer.control("ListWorkers")).record[0].CDIDevices
+        assert f"CDI setup error {tmp_path}/broken.yaml: invalid CDI Spec" in caplog.text
         assert (device.Name, device.AutoAllow, device.OnDemand, device.Annotations) == (
             "a.b/c=d",
             True,

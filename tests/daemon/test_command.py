@@ -149,3 +149,9 @@ async def test_a_socket_is_taken_from_systemd(tmp_path):
         finally:
             daemon.terminate()
             daemon.wait()
+
+
+@pytest.mark.row("B62")
+def test_modes_of_what_a_daemon_makes_are_not_masked(tmp_path):
+    with process(tmp_path, "--addr", f"unix://{tmp_path}/s") as running, open(f"/proc/{running.pid}/status") as status:
+        assert "Umask:\t0000\n" in status.readlines()

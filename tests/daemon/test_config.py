@@ -189,14 +189,15 @@ def test_values_of_the_wrong_type_are_named(text):
         read(text)
 
 
-@pytest.mark.row("B6", "B10", "B11", "B12", "B34", "B35", "B45")
+@pytest.mark.row("B6", "B10", "B34", "B35", "B45")
 @pytest.mark.parametrize(
     ("text", "name"),
     [
         ("proxyNetwork = true", "proxyNetwork"),
-        ('[otel]\nsocketPath = "/x"', "otel.socketPath"),
         ("[worker.oci]\nrootless = true", "worker.oci.rootless"),
         ("[worker.oci]\nselinux = true", "worker.oci.selinux"),
+        ("[worker.oci]\nnoProcessSandbox = true", "worker.oci.noProcessSandbox"),
+        ('[worker.oci]\nuserRemapUnsupported = "x"', "worker.oci.userRemapUnsupported"),
         ("[worker.containerd]\nenabled = true", "worker.containerd.enabled"),
         ("[system]\nmaxRegistryConcurrency = 4", "system.maxRegistryConcurrency"),
     ],
@@ -219,7 +220,7 @@ def test_flags_are_laid_over_the_file():
     assert given() == START
 
 
-@pytest.mark.row("B12")
+@pytest.mark.row("B12", "B33")
 def test_devices_are_described_where_file_and_flags_say():
     assert START.devices == DeviceSettings(("/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"))
     text = '[cdi]\nspecDirs = ["/a"]\nautoAllowed = ["v/c"]'
@@ -227,6 +228,20 @@ def test_devices_are_described_where_file_and_flags_say():
     assert read("[cdi]\ndisabled = true").devices is None
     assert given("--cdi-spec-dir=/b", "--cdi-spec-dir=/c").devices.spec_dirs == ("/b", "/c")
     assert given("--cdi-disabled", "--cdi-spec-dir=/b").devices is None
+
+
+@pytest.mark.row("B34")
+def test_the_apparmor_profile_of_steps_comes_from_the_file_or_a_flag():
+    assert START.worker.apparmor_profile == ""
+    assert read('[worker.oci]\napparmor-profile = "a"').worker.apparmor_profile == "a"
+    assert given("--oci-worker-apparmor-profile=b").worker.apparmor_profile == "b"
+
+
+@pytest.mark.row("B11", "B33")
+def test_the_socket_for_spans_of_steps_is_where_file_and_flags_say():
+    assert START.trace_socket == "/run/buildkit/otel-grpc.sock"
+    assert read('[otel]\nsocketPath = "/x"').trace_socket == "/x"
+    assert given("--otel-socket-path=/y").trace_socket == "/y"
 
 
 @pytest.mark.row("B4")

@@ -45,6 +45,13 @@ def test_the_filter_is_the_recorded_one():
     assert spec(place=replace(PLACE, seccomp={"a": 1}))["linux"]["seccomp"] == {"a": 1}
 
 
+def test_the_apparmor_profile_is_that_of_the_settings_but_for_insecure_processes():
+    place = replace(PLACE, apparmor_profile="builder")
+    assert spec(place=place)["process"]["apparmorProfile"] == "builder"
+    assert "apparmorProfile" not in spec(replace(PROCESS, insecure=True), place=place)["process"]
+    assert "apparmorProfile" not in spec()["process"]
+
+
 @pytest.mark.row("X14")
 def test_the_host_name_has_a_default():
     assert spec()["hostname"] == "buildkitsandbox"

@@ -54,7 +54,12 @@ def policy_of(request: pb.PruneRequest) -> PrunePolicy:
 
 def buildkit_version() -> worker_pb2.BuildkitVersion:
     """Who answers."""
-    return worker_pb2.BuildkitVersion(package=version.PACKAGE, version=version.SPOKEN, revision=version.revision())
+    return worker_pb2.BuildkitVersion(
+        package=version.PACKAGE,
+        version=version.SPOKEN,
+        revision=version.revision(),
+        dockerfileVersion=version.DOCKERFILE,
+    )
 
 
 def fields_of(worker: WorkerFacts) -> Fields:

@@ -11,7 +11,7 @@ from buildkit.control import recording
 from buildkit.control.attending import Attended, Wishes
 from buildkit.control.blame import build_errors
 from buildkit.control.builds import Build, Builds
-from buildkit.control.calls import listing, unary
+from buildkit.control.calls import listing, parse, unary
 from buildkit.control.collection import Collection
 from buildkit.control.gateway import ClientFrontend
 from buildkit.control.history import HistoryCalls
@@ -19,7 +19,6 @@ from buildkit.control.metrics import Metrics
 from buildkit.control.progress import responses
 from buildkit.control.records import buildkit_version, fields_of, policy_of, usage_to_pb
 from buildkit.control.request import read_request
-from buildkit.core import version
 from buildkit.core.errors import BuildkitError
 from buildkit.core.identity import new_id
 from buildkit.core.values import replace
@@ -31,6 +30,7 @@ from buildkit.solve.history import History
 from buildkit.solve.record import BuildRecord
 from buildkit.solve.request import SolveResponse
 from buildkit.store.filters import parse_filters
+from buildkit.worker.traces import parse_parent
 
 log = getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Control:
             "ListWorkers": unary(pb.ListWorkersRequest, self.list_workers),
             "DiskUsage": unary(pb.DiskUsageRequest, self.disk_usage),
             "Prune": listing(pb.PruneRequest, self.prune),
-            "Solve": unary(pb.SolveRequest, self.solve),
+            "Solve": Method(unary=self.solve),
             "Status": listing(pb.StatusRequest, self.status, timestamp_header),
             "ListenBuildHistory": listing(pb.BuildHistoryRequest, records.listen, timestamp_header),
             "UpdateBuildHistory": unary(pb.UpdateBuildHistoryRequest, records.update),
@@ -82,9 +82,7 @@ class Control:
 
     async def info(self, request: pb.InfoRequest) -> pb.InfoResponse:
         """Who answers."""
-        found = buildkit_version()
-        found.dockerfileVersion = version.DOCKERFILE
-        return pb.InfoResponse(buildkitVersion=found)
+        return pb.InfoResponse(buildkitVersion=buildkit_version())
 
     async def list_workers(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
         """The workers that pass any of the filters."""
@@ -103,19 +101,21 @@ class Control:
         async for usage in self._engine.prune(policy_of(request)):
             yield usage_to_pb(usage)
 
-    async def solve(self, message: pb.SolveRequest) -> pb.SolveResponse:
+    async def solve(self, content: bytes, call: ServerCall) -> bytes:
         """Build; answers when everything is exported."""
+        message = parse(pb.SolveRequest, content)
+        parent = parse_parent("".join(call.metadata.get("traceparent", ())))
         try:
             with build_errors(), self._attended.of(message.Ref) as wishes:
-                response = await self._run(message, wishes)
+                response = await self._run(message, wishes, parent)
         finally:
             self._collection.trigger()
-        return pb.SolveResponse(ExporterResponse=response.exporter_response)
+        return pb.SolveResponse(ExporterResponse=response.exporter_response).SerializeToString()
 
-    async def _run(self, message: pb.SolveRequest, wishes: Wishes) -> SolveResponse:
+    async def _run(self, message: pb.SolveRequest, wishes: Wishes, parent: str) -> SolveResponse:
         with self._builds.running_as(message.Ref or new_id()) as build:
             request = read_request(message, build.id, self._engine.config.entitlements)
-            request, explained = replace(request, pull=wishes.pull), wishes.explained
+            request, explained = replace(request, pull=wishes.pull, trace_parent=parent), wishes.explained
             driver = ClientFrontend(self._builds, build, self._worker)
             record = None if request.internal else recording.begin(self._history, request)
             try:

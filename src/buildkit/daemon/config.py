@@ -9,6 +9,7 @@ from pathlib import Path
 from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass, field
 from buildkit.daemon.amounts import Space
+from buildkit.daemon.traces import Destination
 from buildkit.executor.hosts import Dns
 from buildkit.executor.settings import DeviceSettings, NetworkSettings
 from buildkit.oci.hosts import HostConfig
@@ -56,6 +57,7 @@ class WorkerConfig:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     binary: str = ""
     cgroup_parent: str = ""
+    apparmor_profile: str = ""
     max_parallelism: int = 0
     gc: GcConfig = GcConfig()
 
@@ -90,6 +92,10 @@ class DaemonConfig:
     dns: Dns = field(default_factory=Dns)
     history: HistoryConfig = HistoryConfig()
     disabled_frontends: frozenset[str] = frozenset()
+    trace_socket: str = "/run/buildkit/otel-grpc.sock"
+    """Where steps may send spans, if there is a collector for them."""
+    traces: Destination | None = None
+    """The collector of spans."""
 
 
 @dataclass(frozen=True, slots=True)

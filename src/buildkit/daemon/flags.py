@@ -61,14 +61,14 @@ FLAGS = (
     Flag("rootless", "run without root", "bool", "running without root"),
     Flag("oci-worker-rootless", "run without root", "bool", "running without root"),
     Flag("oci-worker-no-process-sandbox", "share processes with steps", "bool", "steps in the host's processes"),
-    Flag("oci-worker-apparmor-profile", "AppArmor profile of steps", missing="AppArmor"),
+    Flag("oci-worker-apparmor-profile", "AppArmor profile of steps"),
     Flag("oci-worker-selinux", "SELinux labels for steps", "bool", "SELinux"),
     Flag("oci-worker-proxy-snapshotter-path", "socket of a snapshotter", missing="snapshotters behind a socket"),
     Flag("oci-cni-config-path", "configuration of CNI (/etc/buildkit/cni.json)"),
     Flag("oci-cni-binary-dir", "folder of CNI's plugins"),
     Flag("oci-cni-pool-size", "networks kept ready"),
     Flag("proxy-network", "watch the network of steps", "bool", "the proxy network"),
-    Flag("otel-socket-path", "socket for traces of steps", missing="collecting traces"),
+    Flag("otel-socket-path", "socket for traces of steps"),
     Flag("cdi-disabled", "give no devices to steps", "bool"),
     Flag("cdi-spec-dir", "folder of devices (CDI)", "list"),
     Flag("save-cache-debug", "remember what cache keys are made of", "bool", "remembering cache keys"),
@@ -167,6 +167,7 @@ def overlay(given: Given, config: DaemonConfig) -> DaemonConfig:
         log_format=given.last("log-format") or config.log_format,
         entitlements=frozenset(map(parse_entitlement, entitlements)) if entitlements else config.entitlements,
         devices=_devices(given, config.devices),
+        trace_socket=given.last("otel-socket-path") or config.trace_socket,
         worker=_worker(given, config.worker),
     )
 
@@ -197,6 +198,7 @@ def _worker(given: Given, worker: WorkerConfig) -> WorkerConfig:
         snapshotter=given.last("oci-worker-snapshotter") or worker.snapshotter,
         network=_network(given, worker.network),
         binary=given.last("oci-worker-binary") or worker.binary,
+        apparmor_profile=given.last("oci-worker-apparmor-profile") or worker.apparmor_profile,
         max_parallelism=worker.max_parallelism if parallelism is None else int(parallelism),
         gc=_gc(given, worker.gc),
     )

@@ -53,6 +53,13 @@ async def listen_all(config: DaemonConfig, server: Server, environ: MutableMappi
     return made
 
 
+async def listen_for_steps(path: Path, server: Server) -> Listener:
+    """A unix socket for processes of any user."""
+    bound = bind_unix(path, None, None)
+    path.chmod(0o666)
+    return Listener(str(path), await asyncio.get_running_loop().create_unix_server(serve(server), sock=bound), path)
+
+
 async def _listen(address: str, config: DaemonConfig, server: Server, environ: MutableMapping[str, str]) -> Listener:
     scheme, separator, name = address.partition("://")
     if not separator:

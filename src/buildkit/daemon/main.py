@@ -50,17 +50,19 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
 
     from buildkit.core.loop import run as run_loop
     from buildkit.core.memory import be_frugal
+    from buildkit.core.values import replace
     from buildkit.daemon.config import DaemonConfig, default_places
     from buildkit.daemon.flags import overlay
     from buildkit.daemon.logs import set_up
     from buildkit.daemon.server import run
     from buildkit.daemon.toml import read_config
+    from buildkit.daemon.traces import find_destination
 
     places = default_places(environ, os.geteuid())
     start = DaemonConfig(root=places.root, addresses=(places.address,))
     named = given.last("config")
     read = read_config(Path(named) if named else places.config, start)
-    config = overlay(given, read.config)
+    config = replace(overlay(given, read.config), traces=find_destination(environ))
     set_up(config.log_level, config.log_format)
     for key in read.unknown:
         getLogger("buildkit.daemon").warning("unknown key in the configuration: %s", key)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from logging import getLogger
@@ -31,10 +31,12 @@ from buildkit.core.errors import FailedPrecondition
 from buildkit.core.platform import format_platform, parse_platform
 from buildkit.core.values import dataclass
 from buildkit.daemon.config import DaemonConfig, disk_size
-from buildkit.daemon.listen import listen_all
+from buildkit.daemon.listen import listen_all, listen_for_steps
 from buildkit.daemon.notify import notify
 from buildkit.daemon.policies import policies_of
+from buildkit.daemon.traces import forwarding
 from buildkit.engine.engine import Engine, EngineConfig, open_engine
+from buildkit.executor.devices import load_devices
 from buildkit.executor.network import label_of, resolve_mode
 from buildkit.executor.settings import RUNTIMES, DeviceSettings, Settings
 from buildkit.frontend.gateway.convert import WorkerFacts
@@ -85,7 +87,9 @@ def engine_config(config: DaemonConfig) -> EngineConfig:
             network=worker.network,
             dns=config.dns,
             cgroup_parent=worker.cgroup_parent,
+            apparmor_profile=worker.apparmor_profile,
             runtimes=(worker.binary,) if worker.binary else RUNTIMES,
+            trace_socket=config.trace_socket if config.traces is not None else "",
         ),
         without_frontends=config.disabled_frontends,
     )
@@ -94,7 +98,7 @@ def engine_config(config: DaemonConfig) -> EngineConfig:
 def worker_facts(engine: Engine, network: str, policies: tuple[PrunePolicy, ...]) -> WorkerFacts:
     """What clients are told of the engine's worker. Asks the kernel which platforms run here."""
     worker = engine.builder.worker
-    prefix = "org.mobyproject.buildkit.worker."
+    prefix, profile = "org.mobyproject.buildkit.worker.", engine.config.executor.apparmor_profile
     labels = {
         f"{prefix}executor": "oci",
         f"{prefix}snapshotter": engine.store.snapshotter_name,
@@ -102,6 +106,7 @@ def worker_facts(engine: Engine, network: str, policies: tuple[PrunePolicy, ...]
         f"{prefix}network": network,
         f"{prefix}oci.process-mode": "sandbox",
         f"{prefix}selinux.enabled": "false",
+        **({f"{prefix}apparmor.profile": profile} if profile else {}),
         **worker.labels,
     }
     platforms = worker.platforms.all()
@@ -156,16 +161,40 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
         content = ContentCalls((engine.store.content, history.content))
         collecting = asyncio.create_task(history.collect_regularly())
         try:
-            methods = {**control.methods(), **gateway_methods(builds), **content.methods(), **attended.methods()}
-            yield Services(Server(journaled(_all_methods(methods))), builds, history, metrics)
+            _warn_of_devices(engine.config.devices)
+            async with _collector(config) as take:
+                methods = {**control.methods(), **gateway_methods(builds), **content.methods(), **attended.methods()}
+                methods |= trace_methods(take)
+                yield Services(Server(journaled(_all_methods(methods))), builds, history, metrics)
         finally:
             collecting.cancel()
             history.close()
             await collection.close()
 
 
-def _all_methods(methods: Mapping[str, Method]) -> dict[str, Method]:
-    methods = {**methods, **trace_methods()}
+def _warn_of_devices(settings: DeviceSettings) -> None:
+    """Files that say nothing because something is wrong with them are told to whoever reads the log."""
+    for path, complaint in load_devices(settings).broken.items():
+        log.warning("CDI setup error %s: %s", path, complaint)
+
+
+@asynccontextmanager
+async def _collector(config: DaemonConfig) -> AsyncIterator[Callable[[bytes], None] | None]:
+    """What takes spans, if anybody wants them; steps reach it through a socket that serves nothing else."""
+    if config.traces is None:
+        yield None
+        return
+    async with forwarding(config.traces, flush_seconds=FLUSH_SECONDS) as forwarder:
+        server = Server(trace_methods(forwarder.take))
+        listener = await listen_for_steps(Path(config.trace_socket), server)
+        try:
+            yield forwarder.take
+        finally:
+            listener.close()
+            server.cancel()
+
+
+def _all_methods(methods: dict[str, Method]) -> dict[str, Method]:
     services = {*(path.split("/")[1] for path in methods), health.SERVICE, *reflection.SERVICES}
     names = sorted(services)
     return methods | Health(names).methods() | Reflection(names).methods()

@@ -57,7 +57,6 @@ def parse_config(text: str, start: DaemonConfig) -> Read:
 def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
     table.refuse("proxyNetwork", "the proxy network")
     table.refuse("provenanceEnvDir", "adding an environment to provenance")
-    table.table("otel").refuse("socketPath", "collecting traces")
     _refuse_containerd(table.table("worker").table("containerd"))
     _refuse_cache(table)
     system = table.table("system")
@@ -85,6 +84,7 @@ def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
         dns=_dns(table.table("dns")),
         history=_history(table.table("history")),
         disabled_frontends=_disabled(table.table("frontend")),
+        trace_socket=table.table("otel").text("socketPath") or start.trace_socket,
     )
 
 
@@ -104,7 +104,6 @@ def _worker(table: Table) -> WorkerConfig:
         ("userRemapUnsupported", "remapping users"),
         ("proxySnapshotterPath", "snapshotters behind a socket"),
         ("stargzSnapshotter", "the stargz snapshotter"),
-        ("apparmor-profile", "AppArmor"),
         ("selinux", "SELinux"),
     ):
         table.refuse(key, what)
@@ -115,6 +114,7 @@ def _worker(table: Table) -> WorkerConfig:
         network=_network(table),
         binary=table.text("binary") or "",
         cgroup_parent=table.text("defaultCgroupParent") or "",
+        apparmor_profile=table.text("apparmor-profile") or "",
         max_parallelism=table.number("max-parallelism") or 0,
         gc=_gc(table),
     )

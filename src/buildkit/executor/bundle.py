@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.values import dataclass
+from buildkit.executor import tracing
 from buildkit.executor.executor import Attachment, Container, Secret, Source
 from buildkit.executor.stubs import ALWAYS, check_places, make_parents, missing_places, remove_stubs
 from buildkit.executor.user import Identity, read_account_file, resolve_user
@@ -83,7 +84,7 @@ class Bundle:
 
     def note_stubs(self) -> None:
         """Check mount points, make their parents, and note those that are missing, for `close` to remove if empty."""
-        destinations = [attachment.destination for attachment in self.container.mounts]
+        destinations = [one.destination for one in self.container.mounts if one.destination != tracing.SOCKET]
         check_places(self.root, destinations)
         destinations += [mount.container_path for mount in self._of_devices]
         recursive = self.container.process.remove_stubs_recursive
@@ -92,11 +93,7 @@ class Bundle:
 
     def identity(self) -> Identity:
         """Who the process runs as, by the files of this root."""
-        root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return resolve_user(self.container.process.user, lambda path: _read_accounts(root, path))
-        finally:
-            os.close(root)
+        return read_identity(self.root, self.container.process.user)
 
     def make_working_directory(self, owner: Identity) -> None:
         """Create the working directory and its parents where they are missing; they stay in the layer."""
@@ -230,6 +227,22 @@ def _hold(source: Source) -> _Held | None:
                 unmount(place)
     finally:
         os.rmdir(place)
+
+
+def read_identity(root: str, user: str) -> Identity:
+    """Who a user of a root is."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return resolve_user(user, lambda path: _read_accounts(fd, path))
+    finally:
+        os.close(fd)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that is nobody else's to read: variables of a process may be secrets."""
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(text.encode(errors="surrogateescape"))
 
 
 def remove_bundle(directory: Path) -> None:

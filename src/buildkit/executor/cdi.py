@@ -23,6 +23,7 @@ _NUMBER = re.compile(r"0x[0-9a-fA-F]+|0o?[0-7]+|-?[1-9][0-9]*|0")
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _LONGEST_FILE = 16 << 20
 _LONGEST_ANNOTATIONS = 256 << 10
+_DEEPEST = 32
 _NULL = ("", "~", "null", "Null", "NULL")
 
 
@@ -171,16 +172,20 @@ def _from_json(content: bytes) -> object:
 def _from_yaml(content: bytes) -> object:
     """Every scalar as its text: whether ``0644`` is a name or a number is the field's to say.
 
-    Read by the library's Python half: its C half crashes on deep nesting.
+    Its events are looked at first: on deep nesting the library crashes or takes for ever.
     """
     import yaml
 
-    loader = yaml.BaseLoader(content)
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    depth = 0
     try:
-        while loader.check_event():
-            if isinstance(loader.get_event(), yaml.AliasEvent):  # type: ignore[no-untyped-call]
+        for event in yaml.parse(content, loader):
+            if isinstance(event, yaml.AliasEvent):
                 raise ValueError("aliases are not supported")
-        return _plain(yaml.compose(content, yaml.BaseLoader))
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError("nested too deeply")
+        return _plain(yaml.compose(content, loader))
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from buildkit.core.errors import ExitError
 from buildkit.core.values import dataclass, field
 from buildkit.fs.mount import Mount
 
 if TYPE_CHECKING:
     from buildkit.executor.cdi import Edits
+    from buildkit.executor.interaction import Interaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Process:
     """The exit codes that are no failure; () means 0 alone."""
     tty: bool = False
     remove_stubs_recursive: bool = False
+    trace_parent: str = ""
+    """The span that the process's own spans are children of, as W3C Trace Context writes it."""
     devices: Edits | None = None
     """What the devices that it was given change; see `buildkit.executor.devices.Devices.edits_of`."""
 
@@ -102,6 +106,18 @@ class Container:
     readonly_root: bool = False
     id: str = ""
     """A name for it; made up when empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A further process of a container that runs; what is empty is as for the container's own."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+    tty: bool = False
+    valid_exit_codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +137,31 @@ class Usage:
     """What it used when, oldest first; see `buildkit.executor.sampling.Sample`."""
 
 
+class Failed(ExitError):
+    """A process ended with a code that is not valid; ``usage`` is what it cost until then."""
+
+    def __init__(self, usage: Usage, *, oom: bool = False) -> None:
+        code = usage.exit_code
+        reason = "cannot allocate memory" if oom else f"exit code: {code}"
+        super().__init__(reason, code=code, signal=code - 128 if 128 < code <= 192 else 0, oom=oom)
+        self.usage = usage
+
+
 class Executor(Protocol):
     """Runs containers."""
 
-    async def run(self, container: Container, output: Output) -> Usage:
+    async def run(self, container: Container, output: Output, interaction: Interaction | None = None) -> Usage:
         """Run to the end.
 
-        Raises `buildkit.core.errors.ExitError` when the process ends with a code that is not valid;
+        Raises `Failed` when the process ends with a code that is not valid;
         cancelling kills every process of the container at once and waits until they are gone.
+        """
+
+    async def execute(
+        self, container_id: str, command: Command, output: Output, interaction: Interaction | None = None
+    ) -> Usage:
+        """Run a further process in a container that runs or is about to, to its end.
+
+        Raises `Failed` like `run`, and `NotFound` or `FailedPrecondition` for a container that is not there
+        or has ended; cancelling kills this process alone.
         """

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from buildkit.executor.settings import Settings
 
 if TYPE_CHECKING:
-    from buildkit.executor.executor import Container, Output, Usage
+    from buildkit.executor.executor import Command, Container, Output, Usage
+    from buildkit.executor.interaction import Interaction
     from buildkit.executor.runc import RuncExecutor
 
 _RUNTIME, _NETWORK = "runtime", "network"
@@ -34,9 +35,15 @@ class LaterExecutor:
 
             sweep(self._directory, self._directory / _RUNTIME, self._settings.cgroup_parent)
 
-    async def run(self, container: Container, output: Output) -> Usage:
+    async def run(self, container: Container, output: Output, interaction: Interaction | None = None) -> Usage:
         """See `buildkit.executor.executor.Executor`."""
-        return await self._make().run(container, output)
+        return await self._make().run(container, output, interaction)
+
+    async def execute(
+        self, container_id: str, command: Command, output: Output, interaction: Interaction | None = None
+    ) -> Usage:
+        """See `buildkit.executor.executor.Executor`."""
+        return await self._make().execute(container_id, command, output, interaction)
 
     async def prepare(self) -> None:
         """Make everything ready that the first container would wait for; raises what settings make impossible."""

@@ -6,27 +6,44 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import time
 from pathlib import Path
 
 from buildkit.core.aio import Shared, outlast
-from buildkit.core.errors import AlreadyExists, Exhausted, ExitError, FailedPrecondition, InvalidInput, Unsupported
+from buildkit.core.errors import AlreadyExists, Exhausted, FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.identity import new_id
-from buildkit.executor.bundle import Bundle
+from buildkit.executor.bundle import Bundle, read_identity, write_private
 from buildkit.executor.child import Child
 from buildkit.executor.enclosure import Enclosure
-from buildkit.executor.executor import DEFAULT_HOSTNAME, Container, Output, Usage
+from buildkit.executor.executor import DEFAULT_HOSTNAME, Command, Container, Failed, Output, Usage
 from buildkit.executor.hosts import NameFiles
+from buildkit.executor.interaction import Interaction
 from buildkit.executor.network import Lent, Networks
 from buildkit.executor.runtime import Filter, Probe, Runtime, has_cgroup_namespace, make_filter, runtime_environ
 from buildkit.executor.sampling import Sampler
 from buildkit.executor.settings import Settings
-from buildkit.executor.spec import Place, cgroups_path, make_spec
+from buildkit.executor.spec import Place, cgroups_path, change_process, make_spec
 from buildkit.executor.sweep import NETWORKS, remove_cgroups, sweep
+from buildkit.executor.tracing import traced
 
 _VMSTAT = "/proc/vmstat"
 _KILLED = 137
+_PAUSE = 0.01
+"""Seconds between two looks whether a container is there that somebody wants to enter."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+class _Running:
+    """A container at work."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.child: Child | None = None
+        self.ended = asyncio.Event()
+        self.error: BaseException | None = None
+        self.entered: set[asyncio.Future[tuple[int, resource.struct_rusage]]] = set()
+        """Processes that were started in it later."""
 
 
 class RuncExecutor:
@@ -39,7 +56,7 @@ class RuncExecutor:
         self._enclosure = Enclosure()
         self._networks = Networks(directory / NETWORKS, settings.network, self._enclosure)
         self._ready: Shared[tuple[Runtime, Filter]] = Shared(self._prepare)
-        self._running: set[str] = set()
+        self._running: dict[str, _Running] = {}
 
     @property
     def network(self) -> str:
@@ -55,35 +72,118 @@ class RuncExecutor:
         self._networks.close()
         self._enclosure.close()
 
-    async def run(self, container: Container, output: Output) -> Usage:
+    async def run(self, container: Container, output: Output, interaction: Interaction | None = None) -> Usage:
         """Run to the end; see `buildkit.executor.executor.Executor`."""
-        if container.process.tty:
-            raise Unsupported("terminals in containers are not supported yet")
         id = container.id or new_id()
-        if not id.replace("_", "").replace("-", "").replace(".", "").isalnum() or not id[0].isalnum():
-            raise InvalidInput(f"invalid container id {id!r}")
+        if not (id.isascii() and id.isalnum()):
+            raise InvalidInput(f'invalid container id "{id}": only letters and numbers are allowed')
         if id in self._running:
             raise AlreadyExists(f"container {id} exists")
-        runtime, filter = await self._ready.wait()
-        self._running.add(id)
+        if self._settings.trace_socket:
+            container = traced(container, self._settings.trace_socket)
+        running = self._running[id] = _Running(container)
         try:
+            runtime, filter = await self._ready.wait()
             async with self._networks.lent(container.process) as network:
                 bundle = Bundle(self._directory / id, container)
-                return await self._run(runtime, filter, id, bundle, network, output)
+                return await self._run(runtime, filter, id, bundle, network, output, interaction)
+        except BaseException as error:
+            running.error = error
+            raise
         finally:
-            self._running.discard(id)
+            del self._running[id]
+            running.ended.set()
+            if interaction is not None:
+                interaction.close()
+
+    async def execute(
+        self, container_id: str, command: Command, output: Output, interaction: Interaction | None = None
+    ) -> Usage:
+        """Run a further process in a container; see `buildkit.executor.executor.Executor`."""
+        try:
+            running = await self._enterable(container_id)
+            runtime, _ = await self._ready.wait()
+            begin = time.monotonic()
+            ended = asyncio.ensure_future(self._execute(runtime, container_id, command, output, interaction))
+            running.entered.add(ended)
+            try:
+                code, used = await ended
+            finally:
+                running.entered.discard(ended)
+            usage = Usage(used.ru_utime, used.ru_stime, time.monotonic() - begin, code)
+            if code in (command.valid_exit_codes or (0,)):
+                return usage
+            raise Failed(usage)
+        finally:
+            if interaction is not None:
+                interaction.close()
+
+    async def _enterable(self, id: str) -> _Running:
+        """The container, once its own process runs."""
+        running = self._running.get(id)
+        if running is None:
+            raise NotFound(f"container {id} not found")
+        while running.child is None or running.child.process() is None or not self._is_known(id):
+            if running.ended.is_set():
+                if running.error is None:
+                    raise FailedPrecondition(f"container {id} has stopped")
+                raise FailedPrecondition(f"container {id} has exited with error: {running.error}")
+            try:
+                await asyncio.wait_for(running.ended.wait(), _PAUSE)
+            except TimeoutError:
+                continue
+        return running
+
+    def _is_known(self, id: str) -> bool:
+        """Whether the runtime has written down what it needs to enter a container."""
+        return any((self._state / id / name).exists() for name in ("status", "state.json"))
+
+    async def _execute(
+        self, runtime: Runtime, id: str, command: Command, output: Output, interaction: Interaction | None
+    ) -> tuple[int, resource.struct_rusage]:
+        file = self._directory / id / f"process-{new_id()}.json"
+        try:
+            starting = asyncio.ensure_future(
+                self._enclosure.run(lambda: self._enter(runtime, id, command, file, stdin=_wants_input(interaction)))
+            )
+            left = await outlast(starting)
+            try:
+                child = starting.result()
+            except OSError as error:
+                raise FailedPrecondition(f"cannot start a process in container {id}: {error}") from error
+            return await _watch(child, output, interaction, left)
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _enter(self, runtime: Runtime, id: str, command: Command, file: Path, *, stdin: bool) -> Child:
+        """Inside of the enclosure: start a further process."""
+        directory = self._directory / id
+        process = json.loads((directory / "config.json").read_bytes().decode(errors="surrogateescape"))["process"]
+        change_process(process, command, read_identity(str(directory / "rootfs"), command.user))
+        write_private(file, json.dumps(process, ensure_ascii=False))
+        words = runtime.command(self._state, directory / "log.json", "exec", "--process", str(file), id)
+        return Child(words, runtime_environ(), terminal=command.tty, stdin=stdin)
 
     async def _run(
-        self, runtime: Runtime, filter: Filter, id: str, bundle: Bundle, network: Lent, output: Output
+        self,
+        runtime: Runtime,
+        filter: Filter,
+        id: str,
+        bundle: Bundle,
+        network: Lent,
+        output: Output,
+        interaction: Interaction | None,
     ) -> Usage:
-        process = bundle.container.process
+        process, running = bundle.container.process, self._running[id]
         begin, kills = time.monotonic(), _count_oom_kills()
         parent = process.cgroup_parent or self._settings.cgroup_parent
         sampler = Sampler(cgroups_path(parent, id), network)
         bundle.open()
         try:
             starting = asyncio.ensure_future(
-                self._enclosure.run(lambda: self._start(runtime, filter, id, bundle, network.path))
+                self._enclosure.run(
+                    lambda: self._start(runtime, filter, id, bundle, network.path, stdin=_wants_input(interaction))
+                )
             )
             left = await outlast(starting)
             try:
@@ -91,16 +191,12 @@ class RuncExecutor:
             except OSError as error:
                 kind = Exhausted if error.errno in _FULL else FailedPrecondition
                 raise kind(f"cannot start container {id}: {error}") from error
-            ended = child.watch(output)
+            running.child = child
             sampler.start()
-            try:
-                if left is not None:
-                    raise left
-                code, used = await asyncio.shield(ended)
-            except asyncio.CancelledError:
-                await outlast(asyncio.ensure_future(child.kill(ended)))
-                raise
+            code, used = await _watch(child, output, interaction, left)
         finally:
+            if running.entered:
+                await outlast(asyncio.ensure_future(asyncio.wait(running.entered)))
             samples, traffic = sampler.stop(), sampler.traffic()
             finishing = asyncio.ensure_future(self._enclosure.run(lambda: self._finish(runtime, id, bundle)))
             left = await outlast(finishing)
@@ -114,10 +210,11 @@ class RuncExecutor:
         if code in (process.valid_exit_codes or (0,)):
             return usage
         starved = code != 0 and (code == _KILLED or process.resources.memory > 0) and _count_oom_kills() > kills
-        reason = "cannot allocate memory" if starved else f"exit code: {code}"
-        raise ExitError(reason, code=code, signal=code - 128 if 128 < code <= 192 else 0, oom=starved)
+        raise Failed(usage, oom=starved)
 
-    def _start(self, runtime: Runtime, filter: Filter, id: str, bundle: Bundle, network: str | None) -> Child:
+    def _start(
+        self, runtime: Runtime, filter: Filter, id: str, bundle: Bundle, network: str | None, *, stdin: bool
+    ) -> Child:
         """Inside of the enclosure: make the bundle and start the runtime on it."""
         container = bundle.container
         process = container.process
@@ -137,12 +234,13 @@ class RuncExecutor:
             seccomp=filter.seccomp,
             annotations=filter.annotations,
             readonly_root=container.readonly_root,
+            apparmor_profile=self._settings.apparmor_profile,
         )
         config = make_spec(process, identity, bundle.mounts, place, bundle.device_mounts)
         text = json.dumps(config, ensure_ascii=False, separators=(",", ":"))
-        (bundle.directory / "config.json").write_bytes(text.encode(errors="surrogateescape"))
+        write_private(bundle.directory / "config.json", text)
         command = runtime.command(self._state, bundle.log, "run", "--bundle", str(bundle.directory), id)
-        return Child(command, runtime_environ())
+        return Child(command, runtime_environ(), terminal=process.tty, stdin=stdin)
 
     def _finish(self, runtime: Runtime, id: str, bundle: Bundle) -> None:
         """Inside of the enclosure: whatever the runtime, perhaps killed, did not take away itself."""
@@ -178,6 +276,30 @@ class RuncExecutor:
         sweep(self._directory, self._state, self._settings.cgroup_parent)
         self._networks.open()
         return Probe(self._directory, self._settings.runtimes)
+
+
+def _wants_input(interaction: Interaction | None) -> bool:
+    return interaction is not None and interaction.stdin
+
+
+async def _watch(
+    child: Child, output: Output, interaction: Interaction | None, left: asyncio.CancelledError | None
+) -> tuple[int, resource.struct_rusage]:
+    """Follow a runtime to its end: its exit code and what it used. ``left``: somebody cancelled already."""
+    ended = child.watch(output)
+    if interaction is not None:
+        interaction.attach(child)
+    try:
+        if left is not None:
+            raise left
+        return await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        await outlast(asyncio.ensure_future(child.kill(ended)))
+        raise
+    finally:
+        if interaction is not None:
+            interaction.close()
+        child.close_input()
 
 
 def _count_oom_kills() -> int:

@@ -49,3 +49,7 @@ class Settings:
     dns: Dns = field(default_factory=Dns)
     cgroup_parent: str = ""
     runtimes: tuple[str, ...] = RUNTIMES
+    apparmor_profile: str = ""
+    """The AppArmor profile of processes that are not insecure; "" for none."""
+    trace_socket: str = ""
+    """Where processes may send spans (OTLP over gRPC); "" for nowhere."""

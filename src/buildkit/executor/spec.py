@@ -11,7 +11,7 @@ from typing import Any
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass
-from buildkit.executor.executor import DEFAULT_HOSTNAME, Process, Resources, Ulimit
+from buildkit.executor.executor import DEFAULT_HOSTNAME, Command, Process, Resources, Ulimit
 from buildkit.executor.user import Identity
 
 VERSION = "1.0.2"
@@ -72,6 +72,7 @@ class Place:
     seccomp: dict[str, object] | None = None
     annotations: dict[str, str] | None = None
     readonly_root: bool = False
+    apparmor_profile: str = ""
     user_namespace: bool = False
     """Whether this process lives in a user namespace, where device nodes cannot be made."""
 
@@ -101,9 +102,10 @@ def make_spec(
         linux["readonlyPaths"] = _READONLY_PATHS
         if place.seccomp is not None:
             linux["seccomp"] = place.seccomp
+    confined = {"apparmorProfile": place.apparmor_profile} if place.apparmor_profile and not insecure else {}
     config: dict[str, Any] = {
         "ociVersion": VERSION,
-        "process": _process(process, identity),
+        "process": {**_process(process, identity), **confined},
         "root": {"path": place.root, "readonly": place.readonly_root},
         "hostname": process.hostname or DEFAULT_HOSTNAME,
         "mounts": _base_mounts(place, insecure),
@@ -119,24 +121,42 @@ def make_spec(
     return config
 
 
+def change_process(made: dict[str, Any], command: Command, identity: Identity) -> None:
+    """Turn the process of a container's configuration into a further one; ``identity`` is the command's user."""
+    made["args"] = list(command.args)
+    made["terminal"] = command.tty
+    if command.env:
+        made["env"] = list(command.env)
+    if command.cwd:
+        made["cwd"] = command.cwd
+    if command.user:
+        made["user"] = _user(identity)
+
+
+def _user(identity: Identity) -> dict[str, Any]:
+    groups = list(identity.groups)
+    if identity.gid not in groups:
+        groups.insert(0, identity.gid)
+    return {"uid": identity.uid, "gid": identity.gid, "additionalGids": groups}
+
+
 def cgroups_path(parent: str, id: str) -> str:
-    """``/<parent>/buildkit/<id>``, or systemd's ``x.slice:prefix:<id>``."""
+    """``/<parent>/buildkit/<id>``, or systemd's ``x.slice:prefix:<id>``; raises `InvalidInput`."""
     if ".slice" in parent and parent.endswith(":"):
+        if "/" in parent:
+            raise InvalidInput(f"invalid cgroup parent {parent}: a slice has no /")
         return parent + id
     return os.path.normpath(f"/{parent}/buildkit/{id}").replace("//", "/")
 
 
 def _process(process: Process, identity: Identity) -> dict[str, Any]:
-    groups = list(identity.groups)
-    if identity.gid not in groups:
-        groups.insert(0, identity.gid)
     sets = ("bounding", "effective", "permitted")
     capabilities = dict.fromkeys(sets, _CAPABILITIES)
     if process.insecure:
         held = _held_capabilities()
         capabilities = dict.fromkeys((*sets, "inheritable", "ambient"), held)
     made: dict[str, Any] = {
-        "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": groups},
+        "user": _user(identity),
         "args": list(process.args),
         "env": list(process.env),
         "cwd": process.cwd,

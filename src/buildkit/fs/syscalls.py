@@ -24,6 +24,7 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _AT_FDCWD = -100
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 437, 442
+_PIDFD_GETFD = 438
 
 
 @cache
@@ -86,6 +87,11 @@ def mount_setattr(fd: int, attributes: int, *, recursive: bool) -> None:
     change = pack("=4Q", attributes, 0, 0, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     _check(_syscall(_MOUNT_SETATTR, fd, b"", flags, change, len(change)), "")
+
+
+def take_descriptor(pidfd: int, number: int) -> int:
+    """pidfd_getfd(2): another process's open file, opened by nobody again."""
+    return _check(_syscall(_PIDFD_GETFD, pidfd, number, 0), "")
 
 
 def move_mount(fd: int, target: str) -> None:

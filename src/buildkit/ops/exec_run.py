@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
 from buildkit.core.platform import Platform, format_platform
-from buildkit.executor.executor import Attachment, Container, Process, Ulimit, Usage
+from buildkit.executor.executor import Attachment, Container, Failed, Process, Ulimit, Usage
 from buildkit.ops.clip import Clip
 from buildkit.ops.goquote import quote
 from buildkit.ops.limits import merged_limits
@@ -59,17 +59,18 @@ class ExecRun:
                 clip.flush()
                 words = quote(" ".join(self._op.meta.args))
                 error.prefixed(f"process {words} did not complete successfully: ")
-                if isinstance(error, ExitError):
+                if isinstance(error, Failed):
+                    self._note(error.usage)
                     error.suffixed(self._foreign_hint())
                 raise await self._explained(error, inputs, prepared) from None
-            step.note(
-                usage=_usage_facts(usage),
-                exit_code=usage.exit_code,
-            )
+            self._note(usage)
             results = [await _ref_of(prepared.results[number]) for number in sorted(prepared.results)]
             for ref in results:
                 step.hold(ref)
             return results
+
+    def _note(self, usage: Usage) -> None:
+        self._step.note(usage=_usage_facts(usage), exit_code=usage.exit_code)
 
     async def _container(self, prepared: Prepared) -> Container:
         meta = self._op.meta
@@ -93,9 +94,17 @@ class ExecRun:
             meta.cgroupParent,
             tuple(meta.validExitCodes),
             remove_stubs_recursive=meta.removeMountStubsRecursive,
+            trace_parent=self._trace_parent(),
             devices=self._devices(),
         )
         return Container(prepared.root, process, tuple(attachments), prepared.readonly_root)
+
+    def _trace_parent(self) -> str:
+        if not self._worker.trace_parents:
+            return ""
+        from buildkit.worker.traces import parent_of
+
+        return parent_of(self._worker.trace_parents, self._step)
 
     def _devices(self) -> Edits | None:
         """What the step's devices change, by what the machine says of them now."""
@@ -115,7 +124,8 @@ class ExecRun:
         platforms, wanted = self._worker.platforms, self._platform
         if platforms.runs(wanted) or platforms.emulator(wanted) is not None:
             return ""
-        return f" ({format_platform(wanted)} does not run here: no emulator for it is installed)"
+        name = format_platform(wanted)
+        return f" ({name} does not run here: no emulator for it is installed; qemu-user-static registers one)"
 
     async def _secret_variables(self) -> list[str]:
         variables: list[str] = []

@@ -49,6 +49,8 @@ class SolveRequest:
     """Whether names of sources are looked up anew."""
     provenance: bool = False
     """Say also what each result was made from."""
+    trace_parent: str = ""
+    """The client's span, as W3C Trace Context writes it."""
     deterministic: bool = False
     """Times in layers that depend on a step's own inputs only (the embedded engine's default)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import BuildkitError, InvalidInput
@@ -70,7 +71,11 @@ class Builder:
             store.lease() as lease,
             self.solver.job(request.id, session=request.session, progress=progress, hold=lease.hold) as job,
         ):
-            with self.worker.leases.lent(request.session, lease), self.pulls.lent(request.session, request.pull):
+            with (
+                self.worker.leases.lent(request.session, lease),
+                self._traced(request),
+                self.pulls.lent(request.session, request.pull),
+            ):
                 building = BuildBridge(
                     self.worker,
                     job,
@@ -109,6 +114,14 @@ class Builder:
             key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
         }
         return SolveResponse({**shown, **response}, result.metadata, predicates, images)
+
+    def _traced(self, request: SolveRequest) -> AbstractContextManager[None]:
+        """The steps of a request belong to its client's trace."""
+        if not request.trace_parent:
+            return nullcontext()
+        from buildkit.worker.traces import lent
+
+        return lent(self.worker.trace_parents, request.session, request.trace_parent)
 
     async def _learn(
         self, request: SolveRequest, job: Job[Ref | None], lease: Lease, since: int, explained: Explained | None

@@ -32,6 +32,8 @@ class Worker:
     platforms: Platforms = field(default_factory=Platforms)
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     parallelism: asyncio.Semaphore | None = None
+    trace_parents: dict[str, str] = field(default_factory=dict[str, str])
+    """The spans of clients that steps' spans are children of, by session; see `buildkit.worker.traces`."""
     devices: DeviceSettings = DeviceSettings()
     """Where the devices are described that steps may be given."""
 
