@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 
 import pytest
 from tests.kit.fake_client import FakeClient
 
 from buildkit.api import ops_pb2
 from buildkit.cli.main import main
+from buildkit.cli.run import write_whole
 from buildkit.client.options import SolveResponse
 from buildkit.core.digest import sha256
 from buildkit.core.errors import ExitError, Range, SourceDetail
@@ -266,3 +268,19 @@ def test_a_result_that_goes_nowhere_is_mentioned(client, arguments, note, capsys
     assert main(["build", *arguments]) == 0
     told = capsys.readouterr().err
     assert note in told and ("note:" in told) == bool(note)
+
+
+def test_a_file_to_write_may_be_a_pipe_and_is_named_when_it_cannot_be(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(str(pipe), b"content")
+    assert os.read(reader, 100) == b"content" and stat.S_ISFIFO(pipe.stat().st_mode)
+    os.close(reader)
+    (tmp_path / "link").symlink_to("target")
+    write_whole(str(tmp_path / "link"), b"through")
+    assert (tmp_path / "target").read_bytes() == b"through" and (tmp_path / "link").is_symlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(str(tmp_path / "none/m.json"), b"")
+    assert caught.value.filename == str(tmp_path / "none/m.json")
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe", "target"]

@@ -9,7 +9,7 @@ import pytest
 from buildkit.core.errors import PermissionDenied, Unavailable
 from buildkit.oci.auth import Credentials
 from buildkit.oci.hosts import Endpoint
-from buildkit.oci.http1 import Answer
+from buildkit.oci.http1 import Answer, ProtocolError
 from buildkit.oci.registry import status_error
 from buildkit.oci.tokens import TokenRequest, _read_token, fetch_token
 from buildkit.oci.transport import Response, Transport
@@ -54,10 +54,20 @@ def test_a_length_that_no_body_has_is_taken_as_none(text: str, length: int | Non
     assert Response.length.fget(Said(200, b"", text)) == length  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("text", ["9" * 5000, "-5", "0x10", "\u00b2"])
-def test_a_connection_takes_a_length_that_no_body_has_for_unknown(text: str) -> None:
-    answer = Answer(None, BytesIO(f"HTTP/1.1 200 OK\r\nContent-Length: {text}\r\n\r\n".encode("latin-1")), "GET")  # type: ignore[arg-type]
-    assert answer.length is None
+def answered(*lengths: str) -> Answer:
+    headers = "".join(f"Content-Length: {text}\r\n" for text in lengths)
+    return Answer(None, BytesIO(f"HTTP/1.1 200 OK\r\n{headers}\r\n".encode("latin-1")), "GET")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lengths", [("9" * 5000,), ("-5",), ("0x10",), ("\u00b2",), ("",), ("3", "4"), ("3, 4",)])
+def test_an_answer_with_a_length_that_no_body_has_is_refused_and_not_waited_for(lengths: tuple[str, ...]) -> None:
+    with pytest.raises(ProtocolError, match="the length of the answer is not a number"):
+        answered(*lengths)
+
+
+@pytest.mark.parametrize("lengths", [("3",), ("3", "3"), ("3, 3",)])
+def test_a_length_may_be_said_twice(lengths: tuple[str, ...]) -> None:
+    assert answered(*lengths).length == 3
 
 
 async def test_a_secret_is_not_sent_in_the_clear_to_the_token_server_of_a_secure_registry() -> None:

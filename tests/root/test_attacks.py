@@ -12,8 +12,10 @@ from tests.kit.rootfs import PATH, busybox_root
 from tests.kit.workshop import workshop
 
 from buildkit.api import ops as pb
-from buildkit.core.errors import BuildkitError, InvalidInput, NotFound
+from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, NotFound
 from buildkit.core.values import replace
+from buildkit.daemon.config import DaemonConfig
+from buildkit.daemon.server import open_services
 from buildkit.executor.runc import RuncExecutor
 from buildkit.executor.settings import Settings
 from buildkit.session.session import Session
@@ -234,3 +236,17 @@ async def test_a_mount_that_points_outside_of_the_inputs_and_outputs_is_refused(
     with pytest.raises(BuildkitError) as caught:
         await shop.text(on(base, sh("echo ran > /bin/out", mount)), "bin/out")
     assert not isinstance(caught.value, AssertionError) and str(caught.value)
+
+
+async def test_a_failing_step_keeps_what_it_used(shop, base):
+    with pytest.raises(ExitError):
+        await shop.text(on(base, sh("exit 3")))
+    facts = next(record.facts for record in shop.records.last if record.outcome == "failed")
+    assert facts["exit_code"] == 3 and facts["usage"]["wall"] > 0 and facts["usage"]["user"] >= 0
+
+
+async def test_a_daemon_gets_ready_for_its_first_step_while_it_serves(tmp_path):
+    config = DaemonConfig(root=tmp_path / "root", addresses=())
+    async with open_services(config):
+        pass
+    assert (tmp_path / "root/executor/runtime.json").exists()

@@ -137,6 +137,12 @@ def test_special_files_of_the_context_are_copied_as_buildkit_does(project):
     assert tree["pipe"][0] == "p" and tree["null"][0] == "c"
 
 
+def test_a_bad_rule_of_the_ignore_file_is_named_with_its_line(project):
+    project.put(".dockerignore", "*.log\n\n[z-a\n")
+    error = project.fail("FROM scratch\nCOPY . /\n")
+    assert "failed parsing .dockerignore: ignore file line 3: syntax error in pattern '[z-a'" in error
+
+
 @pytest.mark.parametrize("content", [b"\0\1\2\xff" * 1000, b"FROM base\nRUN echo \xff\xfe \\\n", b"\xef\xbb\xbfFROM"])
 def test_garbage_in_place_of_a_dockerfile_is_refused(project, content):
     assert len(project.fail(content)) < 2000

@@ -159,7 +159,12 @@ def print_metadata(metadata: Mapping[str, bytes], out: TextIO) -> None:
 
 
 def write_whole(path: str, content: bytes) -> None:
-    """Write a file that appears complete or not at all."""
+    """Write a file that appears complete or not at all; a device or pipe is written to as it is."""
+    if path.startswith("/dev/") or (os.path.exists(path) and not os.path.isfile(path)):
+        with open(path, "wb") as out:
+            out.write(content)
+        return
+    path = os.path.realpath(path)
     part = f"{path}.{new_id()}.part"
     try:
         with open(part, "xb") as out:

@@ -27,8 +27,10 @@ from buildkit.control.records import buildkit_version, policy_to_pb
 from buildkit.control.reflection import Reflection
 from buildkit.control.service import Control
 from buildkit.control.traces import trace_methods
-from buildkit.core.errors import FailedPrecondition
+from buildkit.core.aio import outlast
+from buildkit.core.errors import BuildkitError, FailedPrecondition
 from buildkit.core.platform import format_platform, parse_platform
+from buildkit.core.sockets import sweep_folders
 from buildkit.core.values import dataclass
 from buildkit.daemon.config import DaemonConfig, disk_size
 from buildkit.daemon.listen import listen_all, listen_for_steps
@@ -160,6 +162,7 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
         control = Control(engine, builds, history, facts, collection, metrics, attended)
         content = ContentCalls((engine.store.content, history.content))
         collecting = asyncio.create_task(history.collect_regularly())
+        getting_ready = asyncio.create_task(_get_ready(engine))
         try:
             _warn_of_devices(engine.config.devices)
             async with _collector(config) as take:
@@ -168,8 +171,18 @@ async def open_services(config: DaemonConfig) -> AsyncIterator[Services]:
                 yield Services(Server(journaled(_all_methods(methods))), builds, history, metrics)
         finally:
             collecting.cancel()
+            await outlast(getting_ready)
             history.close()
             await collection.close()
+
+
+async def _get_ready(engine: Engine) -> None:
+    """What the first build would have to wait for; meanwhile the daemon serves."""
+    try:
+        await asyncio.to_thread(sweep_folders)
+        await engine.prepare()
+    except (BuildkitError, OSError) as error:
+        log.warning("steps that run processes will fail: %s", error)
 
 
 def _warn_of_devices(settings: DeviceSettings) -> None:

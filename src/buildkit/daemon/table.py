@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from buildkit.core.errors import InvalidInput, Unsupported
 
+A = TypeVar("A")
 T = TypeVar("T", str, bool, int)
 
 
@@ -27,7 +29,7 @@ class Table:
         value = self._content.get(key)
         if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
             return value
-        raise InvalidInput(f"{self._name(key)}: {value!r} is not {what}")
+        raise InvalidInput(f"{self._name(key)}: {_shown(value)} is not {what}")
 
     def text(self, key: str) -> str | None:
         """A string."""
@@ -41,10 +43,14 @@ class Table:
         """A whole number."""
         return self._get(key, int, "a whole number")
 
-    def amount(self, key: str) -> Any:
-        """Whatever is there, for a parser that knows better."""
+    def amount(self, key: str, parse: Callable[[object], A]) -> A | None:
+        """What ``parse`` makes of whatever is there; its `InvalidInput` gets the name of the key."""
         self._read.add(key)
-        return self._content.get(key)
+        value = self._content.get(key)
+        try:
+            return None if value is None else parse(value)
+        except InvalidInput as error:
+            raise error.prefixed(f"{self._name(key)}: ") from None
 
     def texts(self, key: str) -> tuple[str, ...] | None:
         """A list of strings."""
@@ -53,7 +59,7 @@ class Table:
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise InvalidInput(f"{self._name(key)}: {value!r} is not a list of strings")
+            raise InvalidInput(f"{self._name(key)}: {_shown(value)} is not a list of strings")
         return tuple(value)
 
     def table(self, key: str) -> Table:
@@ -66,7 +72,7 @@ class Table:
         self._read.add(key)
         value = self._content.get(key, [])
         if not isinstance(value, list):
-            raise InvalidInput(f"{self._name(key)}: {value!r} is not a list of tables")
+            raise InvalidInput(f"{self._name(key)}: {_shown(value)} is not a list of tables")
         return [self._enter(one, f"{self._name(key)}[{number}]") for number, one in enumerate(value)]
 
     def entries(self) -> Iterator[tuple[str, Table]]:
@@ -78,6 +84,10 @@ class Table:
         """A table whose values are all strings."""
         inner = self.table(key)
         return {name: inner.text(name) or "" for name in inner._content}
+
+    def skip(self, *keys: str) -> None:
+        """These keys are known and mean nothing here."""
+        self._read.update(keys)
 
     def refuse(self, key: str, what: str, *harmless: object) -> None:
         """This key is known, but what it asks for is not built: any value that is not harmless is an error."""
@@ -93,5 +103,12 @@ class Table:
 
     def _enter(self, content: object, name: str) -> Table:
         if not isinstance(content, dict):
-            raise InvalidInput(f"{name}: {content!r} is not a table")
+            raise InvalidInput(f"{name}: {_shown(content)} is not a table")
         return self._inner.setdefault(name, Table(content, name))
+
+
+def _shown(value: object) -> str:
+    """A value as the file has it."""
+    if isinstance(value, dict):
+        return "a table"
+    return json.dumps(value, ensure_ascii=False, default=str)

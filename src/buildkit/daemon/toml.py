@@ -7,7 +7,7 @@ from pathlib import Path
 from buildkit.core.entitlement import parse_entitlement
 from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.core.values import dataclass, replace
-from buildkit.daemon.amounts import parse_duration, parse_space
+from buildkit.daemon.amounts import Space, parse_duration, parse_space
 from buildkit.daemon.config import DaemonConfig, GcConfig, HistoryConfig, PolicyRule, TlsFiles, WorkerConfig
 from buildkit.daemon.table import Table
 from buildkit.executor.hosts import Dns
@@ -134,9 +134,8 @@ def _network(table: Table) -> NetworkSettings:
 
 
 def _gc(table: Table) -> GcConfig:
-    old = parse_space(table.amount("gckeepstorage") or 0)
-    reserved, most, free = (
-        parse_space(table.amount(key) or 0) for key in ("reservedSpace", "maxUsedSpace", "minFreeSpace")
+    old, reserved, most, free = (
+        _space(table, key) for key in ("gckeepstorage", "reservedSpace", "maxUsedSpace", "minFreeSpace")
     )
     if not (reserved or most or free):
         reserved = old
@@ -144,16 +143,19 @@ def _gc(table: Table) -> GcConfig:
     return GcConfig(table.flag("gc") is not False, rules, reserved, most, free)
 
 
+def _space(table: Table, key: str) -> Space:
+    return table.amount(key, parse_space) or Space()
+
+
 def _rule(table: Table) -> PolicyRule:
-    reserved = parse_space(table.amount("reservedSpace") or 0) or parse_space(table.amount("keepBytes") or 0)
-    table.amount("keepBytes")
+    old = _space(table, "keepBytes")
     return PolicyRule(
         all=bool(table.flag("all")),
         filters=table.texts("filters") or (),
-        keep_duration=parse_duration(table.amount("keepDuration") or 0),
-        reserved_space=reserved,
-        max_used_space=parse_space(table.amount("maxUsedSpace") or 0),
-        min_free_space=parse_space(table.amount("minFreeSpace") or 0),
+        keep_duration=table.amount("keepDuration", parse_duration) or 0.0,
+        reserved_space=_space(table, "reservedSpace") or old,
+        max_used_space=_space(table, "maxUsedSpace"),
+        min_free_space=_space(table, "minFreeSpace"),
     )
 
 
@@ -175,10 +177,8 @@ def _dns(table: Table) -> Dns:
 
 def _history(table: Table) -> HistoryConfig:
     default = HistoryConfig()
-    age, entries = table.amount("maxAge"), table.number("maxEntries")
-    return HistoryConfig(
-        default.max_age if age is None else parse_duration(age), default.max_entries if entries is None else entries
-    )
+    age, entries = table.amount("maxAge", parse_duration), table.number("maxEntries")
+    return HistoryConfig(default.max_age if age is None else age, default.max_entries if entries is None else entries)
 
 
 def _disabled(table: Table) -> frozenset[str]:
@@ -206,8 +206,7 @@ def _refuse_cache(table: Table) -> None:
 
 def _skip(table: Table) -> None:
     """The settings of a worker that is off say nothing."""
-    for key in _CONTAINERD_KEYS:
-        table.amount(key)
+    table.skip(*_CONTAINERD_KEYS)
 
 
 _CONTAINERD_KEYS = (

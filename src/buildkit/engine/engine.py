@@ -80,6 +80,11 @@ class Engine:
     store: Store
     sessions: Sessions
     builder: Builder
+    executor: LaterExecutor
+
+    async def prepare(self) -> None:
+        """Make ready what the first step that runs a process would wait for; see `LaterExecutor.prepare`."""
+        await self.executor.prepare()
 
     async def prune(self, *policies: PrunePolicy) -> AsyncIterator[Usage]:
         """Remove what the policies let go, and give each record that went; then forget the keys that led there."""
@@ -148,7 +153,8 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
     frontends: dict[str, Frontend] = {"dockerfile.v0": Remembered(_make_dockerfile_frontend, db, _DOCKERFILE_CODE)}
     for name in config.without_frontends:
         frontends.pop(name, None)
-    return Engine(config, db, store, sessions, Builder(worker, solver, images, frontends, pulls, StepRecords(db)))
+    builder = Builder(worker, solver, images, frontends, pulls, StepRecords(db))
+    return Engine(config, db, store, sessions, builder, executor)
 
 
 def _make_dockerfile_frontend() -> Frontend:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from time import time_ns
 from typing import TYPE_CHECKING, BinaryIO
 
-from buildkit.core.aio import gather_all, run_apart
+from buildkit.core.aio import finish_in_thread, gather_all, run_apart
 from buildkit.core.digest import Digest, algorithm, hex_of
 from buildkit.core.errors import AlreadyExists, BuildkitError, Corrupt, InvalidInput
 from buildkit.core.result import Result
@@ -74,7 +73,7 @@ class ArchiveExporter:
                     parts = [*layers, *documents, image.root]
                     await outputs.store(exporting.id, parts, exporting.store.content.open)
                 return Exported(response, root, documents)
-            await asyncio.to_thread(
+            await finish_in_thread(
                 _write_layout, Layout.create(directory), exporting.store.content, blobs, root, names
             )
             return Exported(response, root, documents)

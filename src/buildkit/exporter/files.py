@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time_ns
 from typing import BinaryIO
 
-from buildkit.core.aio import run_apart
+from buildkit.core.aio import finish_in_thread, run_apart
 from buildkit.core.errors import FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass
@@ -110,7 +110,7 @@ class FilesExporter:
         target = outputs.directory(exporting.id)
         split = not result.single if self.split is None else self.split
         if not split:
-            await asyncio.to_thread(_refuse_collisions, trees)
+            await finish_in_thread(_refuse_collisions, trees)
         if target is None:
             await self._send(trees, split, outputs, exporting)
             return
@@ -120,7 +120,7 @@ class FilesExporter:
         for number, tree in enumerate(trees):
             label = f"copying files {tree.platform.id}" if split else "copying files"
             with _counted(exporting, "copying files" if self.delete else label, loop) as seen:
-                await asyncio.to_thread(self._deliver, tree, trees, target, split, number, seen)
+                await finish_in_thread(self._deliver, tree, trees, target, split, number, seen)
 
     async def _send(self, trees: Sequence[_Tree], split: bool, outputs: Outputs, exporting: Exporting) -> None:
         """To a client on another machine, all at once if that is what tells it what to delete."""

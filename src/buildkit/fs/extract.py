@@ -93,7 +93,7 @@ class _Unpacking:
         os.close(self._parent[1])
 
     def add(self, member: Member, reader: TarReader) -> None:
-        path = _inside(member.name, "entry")
+        path = _inside(member.name, "an entry")
         if not path:
             if member.kind == b"5":
                 self._finish_file(self._root_fd, member)
@@ -253,7 +253,7 @@ class _Unpacking:
         return True
 
     def _link(self, member: Member, name: str, dir_fd: int) -> None:
-        target = _inside(member.link, "hard link")
+        target = _inside(member.link, "a hard link")
         directory, _, last = target.rpartition("/")
         try:
             target_fd = open_in_root(self._root_fd, directory, os.O_PATH | os.O_DIRECTORY)
@@ -307,7 +307,7 @@ def _inside(name: str, what: str) -> str:
     """A name relative to the root; empty for the root itself."""
     path = clean(name.lstrip("/")) if name.strip("/") else ""
     if path == ".." or path.startswith("../"):
-        raise Corrupt(f"{name}: archive has a {what} that leaves its root")
+        raise Corrupt(f"{name}: archive has {what} that leaves its root")
     return "" if path == "." else path
 
 

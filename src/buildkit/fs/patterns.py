@@ -83,7 +83,7 @@ class PatternMatcher:
 
 
 def parse_ignore(text: str) -> list[str]:
-    """The patterns of a ``.dockerignore`` file; raises `InvalidInput` for a line of 64 KiB or more."""
+    """The patterns of a ``.dockerignore`` file; raises `InvalidInput` with the line that is too long or malformed."""
     patterns = []
     for number, raw in enumerate(text.split("\n")):
         line = raw.removesuffix("\r")
@@ -103,8 +103,18 @@ def parse_ignore(text: str) -> list[str]:
             pattern = clean(pattern)
             if len(pattern) > 1:
                 pattern = pattern.removeprefix("/")
+            if "[" in pattern or "\\" in pattern:
+                _check(pattern, number + 1)
         patterns.append("!" + pattern if exception else pattern)
     return patterns
+
+
+def _check(pattern: str, line: int) -> None:
+    try:
+        match(pattern, ".")
+        _compile(pattern)
+    except InvalidInput as error:
+        raise error.prefixed(f"ignore file line {line}: ") from None
 
 
 def _matches_parent(pattern: Pattern, path: str) -> bool:

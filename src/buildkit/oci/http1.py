@@ -129,8 +129,7 @@ class Answer:
         if method in ("HEAD", "CONNECT") or self.status in (204, 304) or self.status < 200:
             self.length, self.chunked = 0, False
         elif not self.chunked:
-            text = (self.get("Content-Length") or "").strip()
-            self.length = int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+            self.length = _length(self.get_all("Content-Length"))
             self._closes = self._closes or self.length is None
         self._chunk = 0
         self._begun = False
@@ -225,6 +224,17 @@ def _status(file: BinaryIO) -> tuple[bytes, int, str]:
     if not version.startswith(b"HTTP/1.") or len(code) != 3 or not code.isdigit() or code < b"100":
         raise ProtocolError(f"not an answer of HTTP/1: {line[:60].decode('latin-1')!r}")
     return version, int(code), reason.decode("latin-1").strip()
+
+
+def _length(values: list[str]) -> int | None:
+    """What ``Content-Length`` says, which may be said several times if it is the same; None if it says nothing."""
+    said = {value.strip() for text in values for value in text.split(",")}
+    if not said:
+        return None
+    text = said.pop()
+    if said or not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise ProtocolError(f"the length of the answer is not a number: {', '.join(values)[:60]!r}")
+    return int(text)
 
 
 def _headers(file: BinaryIO) -> list[tuple[str, str]]:

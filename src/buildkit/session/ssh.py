@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
-from buildkit.core.sockets import socket_place
+from buildkit.core.sockets import socket_folder
 from buildkit.core.values import dataclass
 from buildkit.session.session import Agents
 
@@ -117,9 +116,7 @@ async def agent_socket(agents: Agents, id: str, *, uid: int = 0, gid: int = 0, m
             connections.discard(task)
             writer.close()
 
-    with tempfile.TemporaryDirectory(
-        prefix="buildkit-ssh-", dir=socket_place(), ignore_cleanup_errors=True
-    ) as directory:
+    with socket_folder() as directory:
         path = Path(directory, "agent.sock")
         server = await asyncio.start_unix_server(serve, path)
         try:
@@ -167,9 +164,7 @@ async def _agent_with_keys(paths: Iterable[str]) -> AsyncIterator[str]:
     """An agent that holds keys and ends with the scope, or with this process; gives its socket."""
     from asyncio.subprocess import DEVNULL, PIPE
 
-    with tempfile.TemporaryDirectory(
-        prefix="buildkit-keys-", dir=socket_place(), ignore_cleanup_errors=True
-    ) as directory:
+    with socket_folder() as directory:
         socket = f"{directory}/agent.sock"
         # the agent lasts as long as its command, and that until our end of the pipe is closed
         try:

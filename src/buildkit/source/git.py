@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from buildkit.core.errors import FailedPrecondition
 from buildkit.core.platform import Platform
-from buildkit.core.sockets import socket_place
+from buildkit.core.sockets import socket_folder
 from buildkit.core.values import asdict, replace
 from buildkit.llb.giturl import is_commit
 from buildkit.session.registry import Sessions
@@ -239,7 +238,7 @@ class GitTree:
             agent = await scope.enter_async_context(self._agent(ids)) if wanted.agent else ""
             hosts = ""
             if wanted.known_hosts:
-                folder = scope.enter_context(tempfile.TemporaryDirectory(prefix="buildkit-ssh-", dir=socket_place()))
+                folder = scope.enter_context(socket_folder())
                 hosts = f"{folder}/known_hosts"
                 Path(hosts).write_text(wanted.known_hosts)
             yield Git(Door(agent=agent, known_hosts=hosts), log=log)
