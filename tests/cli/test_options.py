@@ -272,3 +272,10 @@ def test_a_remote_context_is_the_frontends_affair():
 )
 def test_flags_are_written_in_every_usual_way(arguments, value):
     assert parse(arguments, COMMAND.flags)[0].text("tag") == value
+
+
+def test_a_secret_is_at_most_500_kib(tmp_path):
+    (tmp_path / "s").write_bytes(bytes(500 * 1024))
+    long("--secret", f"id=s,src={tmp_path}/s")
+    (tmp_path / "s").write_bytes(bytes(500 * 1024 + 1))
+    assert refusal("--secret", f"id=s,src={tmp_path}/s") == "secret s too big. max size 500KB"

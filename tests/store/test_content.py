@@ -156,3 +156,20 @@ def test_reading_has_a_limit(content):
     digest = content.put(b"12345")
     with pytest.raises(Corrupt, match="limit is 4"):
         content.read(digest, limit=4)
+
+
+def test_bytes_beyond_the_expected_size_are_refused_before_they_are_written(content):
+    with content.ingest(sha256(b"right"), 5) as ingest:
+        ingest.write(b"righ")
+        with pytest.raises(Corrupt, match="more than the expected 5 bytes"):
+            ingest.write(b"t" * 1000)
+        assert ingest.offset == 4 and leftovers(content) == []
+
+
+def test_a_resumed_ingest_that_is_too_long_already_begins_anew(content):
+    with content.ingest(sha256(b"right"), 50, resume="layer") as ingest:
+        ingest.write(b"something long")
+    with content.ingest(sha256(b"right"), 5, resume="layer") as ingest:
+        assert ingest.offset == 0
+        ingest.write(b"right")
+        assert ingest.commit() == sha256(b"right")

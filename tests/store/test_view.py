@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from buildkit.core.db import Database
 from buildkit.core.errors import NotFound
 from buildkit.fs.contenthash import Selector
+from buildkit.store import view as view_module
 from buildkit.store.store import Store
 from buildkit.store.view import Changed, View
 
@@ -256,3 +257,50 @@ class TestInTheStore:
             told = await store.checksum(ref, [Selector("/x")], lease)
             monkeypatch.setattr("buildkit.store.checksums.digest_tree", None)
             assert await store.checksum(ref, [Selector("/x")], lease) == told
+
+
+class Swapped:
+    """Has a file replaced while it is copied, between its bytes and the look at its status."""
+
+    def __init__(self, monkeypatch, change):
+        real = view_module._copy_bytes
+
+        def copy(source, target, path):
+            real(source, target, path)
+            change(path)
+
+        monkeypatch.setattr(view_module, "_copy_bytes", copy)
+
+
+def test_a_file_that_changes_while_it_is_copied_is_copied_again_or_refused(root, tmp_path, monkeypatch):
+    writes = []
+
+    def change(path):
+        writes.append(path)
+        with open(root / path, "a") as file:
+            file.write("more")
+
+    Swapped(monkeypatch, change)
+    with pytest.raises(Changed, match="a"):
+        copy(View(str(root)), tmp_path)
+    assert len(writes) > 1 and set(writes) == {"a"}
+
+
+@pytest.mark.parametrize("field", ["st_dev", "st_ino", "st_mode", "st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_a_status_that_differs_in_any_part_is_another_file(root, field):
+    status = (root / "a").stat()
+
+    class Other:
+        def __getattr__(self, name):
+            return getattr(status, name) + (name == field)
+
+    assert view_module._signature(status) != view_module._signature(Other())
+
+
+def test_a_file_that_changed_while_it_was_copied_from_its_listing_is_refused(root):
+    listing = View(str(root)).listing()
+    before = listing.status("a")
+    with open(root / "a", "a") as file:
+        file.write("more")
+    with open(root / "a") as source, pytest.raises(Changed, match="a"):
+        listing.check("a", before, source.fileno(), "unused", -1)
