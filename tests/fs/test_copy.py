@@ -5,17 +5,20 @@ import gzip
 import io
 import lzma
 import os
+import resource
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import zstandard
 from tests.kit.trees import listing, plant, tar_of
 
-from buildkit.core.errors import BuildkitError, Corrupt, FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound
 from buildkit.fs import transfer
 from buildkit.fs.copy import CopyOptions, copy_tree
 from buildkit.fs.removal import remove
+from buildkit.fs.tree import walk
 
 
 def copy(base: Path, source: str, dest: str, **options) -> dict[str, str]:
@@ -207,19 +210,34 @@ def test_large_files_are_copied_whole(base: Path, monkeypatch: pytest.MonkeyPatc
     assert (base / "dst/big").read_bytes() == content
 
 
-def test_trees_too_deep_are_an_error_and_not_a_crash(base: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"include": ["**/leaf"]}, {"exclude": ["none"]}])
+def test_trees_of_any_depth_are_copied_with_few_descriptors(base: Path, options: dict) -> None:
     here = os.open(base / "src/e", os.O_RDONLY)
     for _ in range(1200):
-        os.mkdir("d", dir_fd=here)
-        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.mkdir("dir", 0o750, dir_fd=here)
+        below = os.open("dir", os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = below
+    os.close(os.open("leaf", os.O_CREAT | os.O_WRONLY, 0o640, dir_fd=here))
     os.close(here)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 200, limits[1]))
     try:
-        with pytest.raises(BuildkitError):
-            copy(base, "e", "/x")
+        (base / "dst").mkdir()
+        with ExitStack() as scope:
+            fds = [os.open(base / name, os.O_RDONLY) for name in ("src", "dst")]
+            for fd in fds:
+                scope.callback(os.close, fd)
+            copy_tree(*fds, "e", "/x", CopyOptions(create_dest_path=True, timestamp=7_000_000_000, **options))
+        found = list(walk(str(base / "dst")))
+        assert len(found) == 1202 and found[-1].path == "x" + "/dir" * 1200 + "/leaf"
+        modes = {"leaf": 0o640, "dir": 0o750, "x": 0o755}
+        for entry in found:
+            assert stat.S_IMODE(entry.stat.st_mode) == modes[entry.name], entry.path[-20:]
+            assert entry.stat.st_mtime_ns == 7_000_000_000, entry.path[-20:]
     finally:
-        for name in ("src", "dst"):  # too deep for the clean-up of tests as well
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for name in ("src", "dst"):  # too deep for the clean-up of tests
             fd = os.open(base, os.O_RDONLY)
             remove(name, fd)
             os.close(fd)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.kit.swaps import SECRET, World, worlds
-from tests.kit.trees import tar_of
+from tests.kit.trees import plant, tar_of
 
 from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError
@@ -17,7 +17,8 @@ from buildkit.executor.bundle import Bundle
 from buildkit.executor.executor import Container, Process
 from buildkit.executor.stubs import make_parents, missing_places, remove_stubs
 from buildkit.executor.user import Identity
-from buildkit.fs import syscalls
+from buildkit.fs import copy as copying
+from buildkit.fs import syscalls, tree
 from buildkit.fs.copy import CopyOptions, copy_tree
 from buildkit.fs.extract import apply_layer
 from buildkit.fs.places import make_directory, make_file, make_link, remove_path
@@ -125,6 +126,15 @@ def test_a_place_in_the_root_swapped_for_a_link_at_any_moment_leads_nowhere(tmp_
         assert world.look() == world.before
 
 
+@pytest.fixture(params=["near", "far"])
+def far(request, monkeypatch):
+    """Whether directories above are closed and opened again, as in deep trees."""
+    if request.param == "far":
+        monkeypatch.setattr(copying, "_MOST_OPEN", 1)
+        monkeypatch.setattr(tree, "_MOST_OPEN", 1)
+
+
+@pytest.mark.usefixtures("far")
 @pytest.mark.parametrize("again", [False, True], ids=["once", "again and again"])
 @pytest.mark.parametrize("source", ["d", "d/f", "d/sub", "d/*", "d/link", "*/f"])
 def test_a_directory_of_the_source_swapped_for_a_link_at_any_moment_shows_nothing(tmp_path, source, again):
@@ -168,9 +178,11 @@ def test_accounts_and_parts_of_mounts_are_never_read_through_a_swapped_link(tmp_
                 pass
 
 
+@pytest.mark.usefixtures("far")
+@pytest.mark.parametrize("place", ["d", "d/sub"])
 @pytest.mark.parametrize("again", [False, True], ids=["once", "again and again"])
-def test_a_walk_never_enters_a_swapped_link(tmp_path, again):
-    for world in worlds(tmp_path, "src/d", again=again):
+def test_a_walk_never_enters_a_swapped_link(tmp_path, place, again):
+    for world in worlds(tmp_path, f"src/{place}", again=again):
         found = b""
         with world.armed():
             try:
@@ -185,3 +197,16 @@ def test_a_walk_never_enters_a_swapped_link(tmp_path, again):
 
 def _unknown(*args):
     raise OSError(errno.ENOSYS, "not here")
+
+
+@pytest.mark.usefixtures("far")
+@pytest.mark.parametrize("place", ["d", "d/sub", "d/a"])
+def test_a_deep_target_swapped_for_a_link_at_any_moment_leads_nowhere(tmp_path, place):
+    for world in worlds(tmp_path, f"rootfs/{place}", again=False):
+        plant(world.source, "d/a/b/c/x", "d/sub/z")
+        with world.armed():
+            try:
+                copied("/", "/")(world)
+            except (BuildkitError, OSError):
+                pass
+        assert world.look() == world.before

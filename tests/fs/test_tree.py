@@ -9,6 +9,7 @@ import pytest
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
 from buildkit.fs import syscalls, tree
+from buildkit.fs.removal import remove
 from buildkit.fs.tree import lookup, open_beneath, open_in_root, resolve_in_root, walk
 
 
@@ -209,3 +210,33 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="/gone: no such file"):
         lookup(fd, "/gone")
     os.close(fd)
+
+
+def deep(root, depth):
+    """Directories in directories, with a file on both sides of each; deeper than a path may be long."""
+    root.mkdir(exist_ok=True)
+    fd = os.open(root, os.O_RDONLY)
+    for _ in range(depth):
+        for name in ("a", "z"):
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=fd))
+        os.mkdir("name-in-the-middle", dir_fd=fd)
+        below = os.open("name-in-the-middle", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+
+
+@pytest.mark.parametrize("depth", [100, 700])
+@pytest.mark.parametrize("selected", [{}, {"include": ["**"]}, {"exclude": ["none"]}])
+def test_a_walk_of_any_depth_needs_few_descriptors(tmp_path, depth, selected):
+    deep(tmp_path / "t", depth)
+    before = len(os.listdir("/proc/self/fd"))
+    most = 0
+    found = []
+    for entry in walk(str(tmp_path / "t"), **selected):
+        most = max(most, entry.dir_fd)
+        found.append(entry.name)
+        assert entry.is_dir or os.stat(entry.name, dir_fd=entry.dir_fd).st_ino == entry.stat.st_ino
+    assert found == ["a", "name-in-the-middle"] * depth + ["z"] * depth
+    assert len(os.listdir("/proc/self/fd")) == before and most < before + 100
+    remove("t", os.open(tmp_path, os.O_RDONLY))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from buildkit.core.errors import FailedPrecondition, NotFound
@@ -29,6 +29,9 @@ from buildkit.fs.unpack import unpack_file
 from buildkit.fs.wildcard import clean
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_OPEN = 64
+"""Directories above the one being copied whose descriptors stay open."""
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -109,10 +112,7 @@ def copy_tree(
             if listing is not None:
                 listing.check_in_place("/".join(resolve_parts(source_root, each)), source_root)
             continue
-        try:
-            _Copier(source_root, dest_root, options, listing).copy(each, dest)
-        except RecursionError:
-            raise FailedPrecondition(f"{each}: directories are nested too deep") from None
+        _Copier(source_root, dest_root, options, listing).copy(each, dest)
 
 
 def _require_parent(dest_root: int, dest: str) -> None:
@@ -124,16 +124,35 @@ def _require_parent(dest_root: int, dest: str) -> None:
 
 
 class _Level:
-    """A directory being copied; its target is made once something in it is wanted."""
+    """A directory being copied; its target is made once something in it is wanted.
 
-    __slots__ = ("made", "name", "path", "status", "target_fd")
+    Descriptors are -1 while they are closed: of a target that is not ``there``, and far above where the copy is.
+    """
 
-    def __init__(self, name: str, path: str, status: os.stat_result) -> None:
+    __slots__ = ("entries", "made", "name", "path", "source_fd", "states", "status", "target_fd", "there", "wanted")
+
+    def __init__(
+        self, name: str, path: str, status: os.stat_result, wanted: bool, states: tuple[State, State], source_fd: int
+    ) -> None:
         self.name = name
         self.path = path
         self.status = status
+        self.wanted = wanted
+        self.states = states
+        self.source_fd = source_fd
         self.target_fd = -1
+        self.there = False
         self.made = False
+        self.entries: Iterator[tuple[str, os.stat_result]] = iter(())
+
+    def close(self) -> None:
+        """Close what is open."""
+        source_fd, self.source_fd = self.source_fd, -1
+        target_fd, self.target_fd = self.target_fd, -1
+        if source_fd >= 0:
+            os.close(source_fd)
+        if target_fd >= 0:
+            os.close(target_fd)
 
 
 class _Copier:
@@ -178,7 +197,7 @@ class _Copier:
         try:
             if is_dir:
                 source_fd = open_beneath(self._source_root, "/".join(parts) or ".", os.O_RDONLY | os.O_DIRECTORY)
-                self._copy_directory(source_fd, _Level(target[-1] if target else ".", "", status), True, ((), ()))
+                self._copy_directory(_Level(target[-1] if target else ".", "", status, True, ((), ()), source_fd))
             else:
                 with parent_of(self._source_root, parts) as (fd, name):
                     self._copy_file(fd, name, self._top_fd, target[-1], status, "", fresh=False)
@@ -201,29 +220,53 @@ class _Copier:
         except FileNotFoundError:
             return None
 
-    def _copy_directory(self, source_fd: int, level: _Level, wanted: bool, states: tuple[State, State]) -> None:
-        """Copy what is in an open directory, which is closed, and dress its target last."""
-        top = not self._levels
-        self._levels.append(level)
+    def _copy_directory(self, top: _Level) -> None:
+        """Copy a directory with what is in it. Depth costs no stack and few descriptors."""
         try:
-            if wanted:
-                self._open_levels()
-            for name, status in self._below(source_fd, level.path):
-                self._copy_entry(source_fd, name, status, level, states)
-            if level.target_fd >= 0:
-                if level.made or (wanted and not top):
-                    self._dress(level.target_fd, level.status, source_fd, fresh=level.made)
-                elif top:
-                    os.utime(level.target_fd, ns=self._times(level.status))
+            self._enter(top)
+            while self._levels:
+                level = self._levels[-1]
+                self._open(level)
+                entry = next(level.entries, None)
+                if entry is None:
+                    self._leave(level)
                 else:
-                    os.fchmod(level.target_fd, level.status.st_mode & 0o7777)
+                    self._copy_entry(*entry, level)
         except OSError as error:
-            raise explain("copy", self._shown(level.path), error) from error
+            raise explain("copy", self._shown(self._levels[-1].path if self._levels else ""), error) from error
         finally:
-            self._levels.pop()
-            os.close(source_fd)
-            if level.target_fd >= 0:
-                os.close(level.target_fd)
+            for level in self._levels:
+                level.close()
+            self._levels.clear()
+
+    def _enter(self, level: _Level) -> None:
+        self._levels.append(level)
+        if len(self._levels) > _MOST_OPEN:
+            self._levels[-1 - _MOST_OPEN].close()
+        if level.wanted:
+            self._open_levels()
+        level.entries = iter(self._below(level.source_fd, level.path))
+
+    def _leave(self, level: _Level) -> None:
+        """Dress the target, now that nothing more comes into it."""
+        top = len(self._levels) == 1
+        if level.there:
+            if level.made or (level.wanted and not top):
+                self._dress(level.target_fd, level.status, level.source_fd, fresh=level.made)
+            elif top:
+                os.utime(level.target_fd, ns=self._times(level.status))
+            else:
+                os.fchmod(level.target_fd, level.status.st_mode & 0o7777)
+        level.close()
+        self._levels.pop()
+
+    def _open(self, level: _Level) -> None:
+        """Open again what was closed because the copy went far below."""
+        if level.source_fd < 0:
+            level.source_fd = open_beneath(self._source_root, self._full(level.path) or ".", _DIRECTORY)
+        if level.there and level.target_fd < 0:
+            path = "/".join(part for part in (*self._target, level.path) if part)
+            level.target_fd = open_beneath(self._dest_root, path or ".", _DIRECTORY)
 
     def _below(self, source_fd: int, path: str) -> Sequence[tuple[str, os.stat_result]]:
         if self._listing is not None:
@@ -241,29 +284,32 @@ class _Copier:
             return self._listing.open(name, flags, dir_fd, self._full(path))
         return os.open(name, flags, dir_fd=dir_fd)
 
-    def _copy_entry(
-        self, source_dir: int, name: str, status: os.stat_result, level: _Level, states: tuple[State, State]
-    ) -> None:
+    def _copy_entry(self, name: str, status: os.stat_result, level: _Level) -> None:
         path = f"{level.path}/{name}" if level.path else name
         is_dir = stat.S_ISDIR(status.st_mode)
-        wanted, enter = True, is_dir
+        wanted, enter, states = True, is_dir, level.states
         if self._selection is not None:
             wanted, enter, states = self._selection.judge(path, is_dir, states)
         if is_dir:
             if enter:
-                source_fd = self._open_source(name, _DIRECTORY, source_dir, path)
-                self._copy_directory(source_fd, _Level(name, path, status), wanted, states)
+                source_fd = self._open_source(name, _DIRECTORY, level.source_fd, path)
+                self._enter(_Level(name, path, status, wanted, states, source_fd))
         elif wanted:
-            target_dir = level.target_fd if level.target_fd >= 0 else self._open_levels()
-            self._copy_file(source_dir, name, target_dir, name, status, path, fresh=level.made)
+            target_dir = level.target_fd if level.there else self._open_levels()
+            self._copy_file(level.source_fd, name, target_dir, name, status, path, fresh=level.made)
 
     def _open_levels(self) -> int:
         """Make the target directories down to the current one and return it."""
+        missing = next((place for place, level in enumerate(self._levels) if not level.there), len(self._levels))
         parent = self._top_fd
-        for level in self._levels:
-            if level.target_fd < 0:
-                self._make_level(level, parent)
-            parent = level.target_fd
+        if missing:
+            self._open(self._levels[missing - 1])
+            parent = self._levels[missing - 1].target_fd
+        for place in range(missing, len(self._levels)):
+            self._make_level(self._levels[place], parent)
+            parent = self._levels[place].target_fd
+            if place and place < len(self._levels) - _MOST_OPEN:
+                self._levels[place - 1].close()
         return parent
 
     def _make_level(self, level: _Level, parent: int) -> None:
@@ -279,6 +325,7 @@ class _Copier:
                 os.mkdir(name, 0o700, dir_fd=parent)
                 level.made = True
         level.target_fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        level.there = True
 
     def _look(self, name: str, dir_fd: int) -> os.stat_result | None:
         try:

@@ -19,6 +19,9 @@ from buildkit.fs.selection import Selection, follow_paths
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH, _RESOLVE_IN_ROOT = 2, 4, 8, 16
 _MOST_LINKS = 255
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_OPEN = 64
+"""Directories above the one being walked whose descriptors stay open."""
+
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -104,7 +107,7 @@ def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
         try:
             return syscalls.openat2(root_fd, path, flags, mode, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
         except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EPERM):
+            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG):
                 raise
     parent = os.dup(root_fd)
     try:
@@ -265,81 +268,137 @@ def _enter(name: str, dir_fd: int, path: str) -> int:
         raise OSError(error.errno, error.strerror, path) from error
 
 
-def _look(scanned: os.DirEntry[str], path: str, fd: int, xattrs: bool) -> Entry | None:
-    name = scanned.name
+def _look(scanned: os.DirEntry[str], path: str, frame: _Frame, xattrs: bool) -> Entry | None:
+    name, fd = scanned.name, frame.fd
     try:
-        status = scanned.stat(follow_symlinks=False)
+        status = frame.status(scanned)
         target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else ""
         return Entry(path, name, status, fd, target, read_xattrs(name, fd) if xattrs else {})
     except FileNotFoundError:
         return None
 
 
+class _Frame:
+    """A directory of a walk. ``fd`` is -1 while it is closed because the walk is far below."""
+
+    __slots__ = ("again", "fd", "names", "prefix", "states", "waiting")
+
+    def __init__(
+        self, fd: int, prefix: str, states: tuple[State, State] = ((), ()), waiting: Entry | None = None
+    ) -> None:
+        self.fd = fd
+        self.names = _sorted_names(fd)
+        self.prefix = prefix
+        self.states = states
+        self.waiting = waiting
+        """Its own entry while nothing in it has been selected."""
+        self.again = False
+        """Whether it was closed and opened again: its entries know a descriptor that is something else by now."""
+
+    def status(self, scanned: os.DirEntry[str]) -> os.stat_result:
+        """Of an entry, not following links."""
+        if self.again:
+            return os.stat(scanned.name, dir_fd=self.fd, follow_symlinks=False)
+        return scanned.stat(follow_symlinks=False)
+
+    def is_dir(self, scanned: os.DirEntry[str]) -> bool:
+        """Whether an entry is a directory."""
+        return stat.S_ISDIR(self.status(scanned).st_mode) if self.again else scanned.is_dir(follow_symlinks=False)
+
+
+class _Frames:
+    """The directories from the root to where a walk is."""
+
+    def __init__(self, root_fd: int) -> None:
+        self._root_fd = root_fd
+        self.all = [_Frame(root_fd, "")]
+
+    def push(self, frame: _Frame) -> None:
+        """Go down."""
+        self.all.append(frame)
+        if len(self.all) > _MOST_OPEN + 1:
+            far = self.all[-1 - _MOST_OPEN]
+            os.close(far.fd)
+            far.fd = -1
+
+    def top(self) -> _Frame | None:
+        """Where the walk goes on, after going up from what is done; None at its end."""
+        while self.all:
+            frame = self.all[-1]
+            if frame.names and (frame.fd >= 0 or self._reopen(frame)):
+                return frame
+            self.all.pop()
+            if self.all and frame.fd >= 0:
+                os.close(frame.fd)
+        return None
+
+    def _reopen(self, frame: _Frame) -> bool:
+        try:
+            frame.fd = open_beneath(self._root_fd, frame.prefix[:-1], _DIRECTORY)
+            frame.again = True
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+        return frame.fd >= 0
+
+    def close(self) -> None:
+        """Close everything but the root."""
+        for frame in self.all[1:]:
+            if frame.fd >= 0:
+                os.close(frame.fd)
+
+
 def _walk_all(root_fd: int, xattrs: bool) -> Iterator[Entry]:
-    frames = [(root_fd, _sorted_names(root_fd), "")]
+    frames = _Frames(root_fd)
     try:
-        while frames:
-            fd, names, prefix = frames[-1]
-            if not names:
-                if len(frames) > 1:
-                    os.close(fd)
-                frames.pop()
-                continue
-            scanned = names.pop()
-            path = prefix + scanned.name
-            entry = _look(scanned, path, fd, xattrs)
+        while (frame := frames.top()) is not None:
+            scanned = frame.names.pop()
+            path = frame.prefix + scanned.name
+            entry = _look(scanned, path, frame, xattrs)
             if entry is None:
                 continue
             yield entry
             if entry.is_dir:
-                child = _enter(entry.name, fd, path)
+                child = _enter(entry.name, frame.fd, path)
                 if child >= 0:
-                    frames.append((child, _sorted_names(child), path + "/"))
+                    frames.push(_Frame(child, path + "/"))
     finally:
-        for fd, _, _ in frames[1:]:
-            os.close(fd)
+        frames.close()
 
 
 def _walk_selected(root_fd: int, selection: Selection, xattrs: bool) -> Iterator[Entry]:
-    nothing: tuple[State, State] = ((), ())
-    # waiting: the directory's own entry while nothing in it has been selected
-    frames: list[tuple[int, list[os.DirEntry[str]], str, tuple[State, State], list[Entry]]] = [
-        (root_fd, _sorted_names(root_fd), "", nothing, [])
-    ]
+    frames = _Frames(root_fd)
     try:
-        while frames:
-            fd, names, prefix, states, _ = frames[-1]
-            if not names:
-                if len(frames) > 1:
-                    os.close(fd)
-                frames.pop()
+        while (frame := frames.top()) is not None:
+            scanned = frame.names.pop()
+            path = frame.prefix + scanned.name
+            try:
+                is_dir = frame.is_dir(scanned)
+            except FileNotFoundError:
                 continue
-            scanned = names.pop()
-            path = prefix + scanned.name
-            is_dir = scanned.is_dir(follow_symlinks=False)
-            wanted, enter, below = selection.judge(path, is_dir, states)
+            wanted, enter, below = selection.judge(path, is_dir, frame.states)
             if not wanted and not enter:
                 continue
-            entry = _look(scanned, path, fd, xattrs)
+            entry = _look(scanned, path, frame, xattrs)
             if entry is None:
                 continue
             if wanted:
-                for frame in frames:
-                    while frame[4]:
-                        yield frame[4].pop()
+                for above in frames.all:
+                    if above.waiting is not None:
+                        waiting, above.waiting = above.waiting, None
+                        yield waiting
                 yield entry
             if enter and entry.is_dir:
                 child = -1
                 try:
-                    child = _enter(entry.name, fd, path)
+                    child = _enter(entry.name, frame.fd, path)
                 except PermissionError:
                     if wanted:
                         raise
                 if child >= 0:
-                    frames.append((child, _sorted_names(child), path + "/", below, [] if wanted else [entry]))
+                    frames.push(_Frame(child, path + "/", below, None if wanted else entry))
     finally:
-        for frame in frames[1:]:
-            os.close(frame[0])
+        frames.close()
 
 
 def lookup(root_fd: int, path: str) -> os.stat_result:
