@@ -73,9 +73,7 @@ class ArchiveExporter:
                     parts = [*layers, *documents, image.root]
                     await outputs.store(exporting.id, parts, exporting.store.content.open)
                 return Exported(response, root, documents)
-            await finish_in_thread(
-                _write_layout, Layout.create(directory), exporting.store.content, blobs, root, names
-            )
+            await finish_in_thread(_write_layout, Layout.create(directory), exporting.store.content, blobs, root, names)
             return Exported(response, root, documents)
         records = archive_records(exporting.store.content, blobs, root, names, docker=self.kind == "docker")
         try:
