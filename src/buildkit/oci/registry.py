@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from typing import BinaryIO, TypeVar
 from urllib.parse import quote
 
@@ -49,6 +50,44 @@ class Refused(Unavailable):
         self.after = after
 
 
+class _Turn:
+    """Places at the gates of a registry."""
+
+    def __init__(self, gates: tuple[asyncio.Semaphore, ...]) -> None:
+        self._gates = gates
+        self._held: list[asyncio.Semaphore] = []
+
+    async def begin(self) -> None:
+        for gate in self._gates:
+            await gate.acquire()
+            self._held.append(gate)
+
+    def end(self) -> None:
+        while self._held:
+            self._held.pop().release()
+
+
+_TURN: ContextVar[_Turn | None] = ContextVar("turn", default=None)
+
+
+@asynccontextmanager
+async def _standing_aside() -> AsyncIterator[None]:
+    """Let others have one's turn while a client is asked for credentials, who may take for ever."""
+    turn = _TURN.get()
+    if turn is not None:
+        turn.end()
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        if turn is not None:
+            await turn.begin()
+        raise
+    if turn is not None:
+        await turn.begin()
+
+
 class Registry:
     """Every registry that we talk to: configured hosts, kept connections, limits. Lives on one event loop."""
 
@@ -75,12 +114,14 @@ class Registry:
         blobs, everything = self._gates.setdefault(
             domain, (asyncio.Semaphore(self._concurrency), asyncio.Semaphore(self._concurrency + 1))
         )
-        if document:
-            async with everything:
-                yield
-        else:
-            async with blobs, everything:
-                yield
+        turn = _Turn((everything,) if document else (blobs, everything))
+        before = _TURN.set(turn)
+        try:
+            await turn.begin()
+            yield
+        finally:
+            _TURN.reset(before)
+            turn.end()
 
     async def retry(self, attempt: Callable[[], Awaitable[T]], log: Callable[[str], None] | None = None) -> T:
         """Repeat ``attempt`` while it fails in a way that may pass; an attempt that got further may try on."""
@@ -304,13 +345,15 @@ class Access:
 
     async def authorized(self, request: Request, endpoint: Endpoint, scopes: tuple[str, ...]) -> Response:
         """Send with what the endpoint wants to see; raises `Unauthenticated` when it does not take it."""
-        shown = await self._tokens.header(endpoint, scopes)
+        async with nullcontext() if self._tokens.at_hand(endpoint, scopes) else _standing_aside():
+            shown = await self._tokens.header(endpoint, scopes)
         response = await self._try(request, shown)
         if response.status != 401:
             return response
         challenges = response.headers("WWW-Authenticate") if same_origin(response.url, request.url) else []
         message = await _server_message(response)
-        answer = await self._tokens.answer(endpoint, challenges, scopes, shown)
+        async with _standing_aside():
+            answer = await self._tokens.answer(endpoint, challenges, scopes, shown)
         if answer is None:
             raise Unauthenticated(f"authorization failed: {message or 'no credentials for ' + endpoint.host}")
         response = await self._try(request, answer)

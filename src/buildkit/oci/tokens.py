@@ -63,6 +63,13 @@ class TokenStore:
         self._tokens: dict[tuple[str, tuple[str, ...]], Token] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
+    def at_hand(self, endpoint: Endpoint, scopes: tuple[str, ...]) -> bool:
+        """Whether `header` needs to ask nobody."""
+        if endpoint.host in self._basic or endpoint.host not in self._bearer:
+            return True
+        token = self._tokens.get((endpoint.host, merge_scopes(scopes)))
+        return token is not None and token.expires > time.time()
+
     async def header(self, endpoint: Endpoint, scopes: tuple[str, ...]) -> str:
         """What to show unasked: the answer to an earlier challenge, or nothing."""
         host = endpoint.host
