@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from tests.kit.gitworld import GitWorld
@@ -171,3 +173,17 @@ async def test_who_asks_about_a_source_hears_of_the_signature_too(world, origin,
         assert b"gpgsig" in known.commit
         with pytest.raises(SignatureRefused):
             await world.open(url, "main", **wishes(ssh)).describe(Asker(), lease, Inquiry())
+
+
+@pytest.mark.row("L58")
+async def test_repositories_with_long_ids_are_signed_alike(world, origin, url, gpg, ssh):
+    for folder, bare in ((origin.path, ["--bare"]), (origin.work, [])):
+        shutil.rmtree(folder)
+        origin.git("init", "-q", *bare, "-b", "main", "--object-format=sha256", str(folder), at=Path("/"))
+    origin.git("remote", "add", "origin", str(origin.path))
+    commit = sign_commit(origin, gpg, a="1")
+    assert len(commit) == 64
+    assert await world.get(url, "main", **wishes(gpg)) == {"a": "1"}
+    sign_tag(origin, ssh, "v1")
+    assert await world.get(url, "v1", **wishes(ssh, requiresignedtag=True)) == {"a": "1"}
+    assert (await refusal(world, url, "main", **wishes(ssh))).startswith("failed to read armored public key")

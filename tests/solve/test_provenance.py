@@ -8,7 +8,7 @@ from buildkit.core.values import replace
 from buildkit.llb import image, mkfile, scratch
 from buildkit.llb.definition import Definition
 from buildkit.solve.provenance.capture import Capture, Image, Lent, capture
-from buildkit.solve.provenance.predicate import Run, filter_args, image_url, predicate, redact
+from buildkit.solve.provenance.predicate import Run, filter_args, image_url, materials, predicate, redact
 from buildkit.solve.provenance.slsa02 import to_slsa02
 from buildkit.solve.provenance.wanted import Wanted, parse_wanted
 from buildkit.solver.record import StepRecord
@@ -215,3 +215,35 @@ def test_git_sources_are_named_by_remote_and_ref():
 def test_an_empty_result_has_no_steps():
     found = predicate(Capture(definition=scratch().marshal()), RUN)
     assert found["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"] == []
+
+
+def test_passwords_in_addresses_of_sources_are_not_told():
+    from buildkit.llb import git, http
+
+    for state in (git("https://me:secret@h/x.git", "main"), http("https://me:secret@h/file")):
+        found = capture(state.marshal(), [], "", {})
+        (url,) = [url for url, _ in (*found.git, *found.files)]
+        assert url in ("https://xxxxx:xxxxx@h/x.git#main", "https://xxxxx:xxxxx@h/file")
+
+
+def test_what_a_git_source_may_ask_for_is_told():
+    from buildkit.llb import git
+
+    found = capture(git("ssh://git@h/x.git", "main").marshal(), [], "", {})
+    assert [(one.id, one.optional) for one in found.secrets] == [("GIT_AUTH_HEADER", True), ("GIT_AUTH_TOKEN", True)]
+    assert [(one.id, one.optional) for one in found.agents] == [("default", True)]
+
+
+@pytest.mark.row("L57")
+def test_a_bundle_is_a_material_beside_its_repository_and_a_blob_is_one():
+    from buildkit.llb import git, image_blob, oci_layout_blob
+
+    digest = "c" * 64
+    bundled = git("https://h/x.git", "main", bundle=f"docker-image+blob://r.example/b@sha256:{digest}", checksum="ab")
+    blobs = image_blob(f"r.example/b@sha256:{digest}"), oci_layout_blob(f"r.example/b@sha256:{digest}")
+    listed = [[one["uri"] for one in materials(capture(one.marshal(), [], "", {}))] for one in (bundled, *blobs)]
+    assert listed == [
+        ["https://h/x.git#main", "pkg:docker/r.example/b@latest?ref_type=bundle&vcs_url=https:%2F%2Fh%2Fx.git%23main"],
+        [f"pkg:docker/r.example/b?digest=sha256:{digest}&ref_type=blob"],
+        [f"pkg:oci/r.example/b?digest=sha256:{digest}&ref_type=blob"],
+    ]

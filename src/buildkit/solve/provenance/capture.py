@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from buildkit.api import ops as pb
@@ -12,6 +13,8 @@ from buildkit.llb.definition import Definition
 from buildkit.solver.record import StepRecord
 
 _LOCAL = "local://"
+_BLOBS = ("docker-image+blob", "oci-layout+blob")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@:\s]*(:?)[^/@\s]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,11 @@ class Capture:
     frontend: str = ""
     args: Mapping[str, str] = field(default_factory=dict[str, str])
     images: tuple[Image, ...] = ()
+    blobs: tuple[Image, ...] = ()
     git: tuple[tuple[str, str], ...] = ()
     """(URL, commit)"""
+    bundles: tuple[tuple[str, Image], ...] = ()
+    """(URL, bundle) of repositories that were not fetched from their remotes."""
     files: tuple[tuple[str, Digest], ...] = ()
     """(URL, digest) of what came over HTTP."""
     locals: tuple[str, ...] = ()
@@ -57,7 +63,9 @@ def capture(definition: Definition, records: Sequence[StepRecord], frontend: str
     identifiers = (str(one.get("identifier", "")) for one in facts.values())
     locals = {one.removeprefix(_LOCAL) for one in identifiers if one.startswith(_LOCAL)}
     images: dict[tuple[str, str], Image] = {}
+    blobs: dict[str, Image] = {}
     git: dict[str, str] = {}
+    bundles: dict[tuple[str, str], Image] = {}
     files: dict[str, str] = {}
     secrets: dict[str, bool] = {}
     agents: dict[str, bool] = {}
@@ -70,10 +78,21 @@ def capture(definition: Definition, records: Sequence[StepRecord], frontend: str
             if scheme in ("docker-image", "oci-layout"):
                 image = _image(scheme, name, pin, op)
                 images[(image.reference, str(image.platform))] = image
+            elif scheme in _BLOBS:
+                blobs[op.source.identifier] = _blob(op.source.identifier)
             elif scheme == "git":
-                git[_git_url(name, op.source.attrs.get("git.fullurl") or "")] = pin
+                attrs = op.source.attrs
+                url = _git_url(name, attrs.get("git.fullurl") or "")
+                git[url] = pin
+                if locator := attrs.get("git.bundle"):
+                    bundles[url, locator] = _blob(locator, with_digest=False)
+                for key in ("git.authtokensecret", "git.authheadersecret"):
+                    if id := attrs.get(key):
+                        secrets.setdefault(id, True)
+                if id := attrs.get("git.mountsshsock"):
+                    agents.setdefault(id, True)
             elif scheme in ("http", "https"):
-                files[op.source.identifier] = pin
+                files[redact(op.source.identifier)] = pin
         elif kind == "exec":
             network = network or op.exec.network != pb.NONE
             for id, optional in _secrets(op.exec):
@@ -86,7 +105,9 @@ def capture(definition: Definition, records: Sequence[StepRecord], frontend: str
         frontend=frontend,
         args=args,
         images=tuple(images[key] for key in sorted(images)),
+        blobs=tuple(blobs[key] for key in sorted(blobs)),
         git=tuple(sorted(git.items())),
+        bundles=tuple((key[0], bundles[key]) for key in sorted(bundles)),
         files=tuple(sorted(files.items())),
         locals=tuple(sorted(locals)),
         secrets=tuple(Lent(id, secrets[id]) for id in sorted(secrets)),
@@ -114,7 +135,18 @@ def _git_url(name: str, full: str) -> str:
     """The remote and what was checked out of it: ``https://host/path#ref``."""
     remote, hash, fragment = name.partition("#")
     ref = fragment.partition(":")[0]
-    return (full or f"https://{remote}") + (hash + ref if ref else "")
+    return redact((full or f"https://{remote}") + (hash + ref if ref else ""))
+
+
+def _blob(locator: str, *, with_digest: bool = True) -> Image:
+    scheme, _, name = locator.partition("://")
+    place, _, digest = name.rpartition("@")
+    return Image(name if with_digest else place, digest, local=scheme == "oci-layout+blob")
+
+
+def redact(text: str) -> str:
+    """A URL without its user and password."""
+    return _CREDENTIALS.sub(lambda found: "xxxxx:xxxxx@" if found[1] else "xxxxx@", text)
 
 
 def _secrets(op: pb.ExecOp) -> Iterator[tuple[str, bool]]:

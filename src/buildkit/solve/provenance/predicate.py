@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ from buildkit.core.values import dataclass, replace
 from buildkit.core.version import DOCKERFILE
 from buildkit.llb.giturl import fragment_form
 from buildkit.oci.names import parse_reference
-from buildkit.solve.provenance.capture import Capture, Image
+from buildkit.solve.provenance.capture import Capture, Image, redact
 from buildkit.solve.provenance.steps import build_steps, source_map
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -22,7 +21,6 @@ BUILD_TYPE = "https://github.com/moby/buildkit/blob/master/docs/attestations/sls
 COMPATIBILITY = 30
 
 _OF_THIS_HOST = frozenset(("cgroup-parent", "image-resolve-mode", "platform", "cache-imports"))
-_CREDENTIALS = re.compile(r"(?<=://)[^/@:\s]*(:?)[^/@\s]*@")
 _HIDDEN = ("build-arg:", "label:")
 
 
@@ -87,16 +85,19 @@ def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, An
 
 
 def materials(captured: Capture) -> list[dict[str, Any]]:
-    """What went in: images, then git, then files."""
+    """What went in: images, then single blobs, then git with its bundles, then files."""
     out = [_material(image_url(image), image.digest) for image in captured.images]
-    out += [{"uri": url, "digest": _commit(commit)} for url, commit in captured.git]
+    out += [_material(image_url(blob, ref_type="blob"), blob.digest) for blob in captured.blobs]
+    for url, commit in captured.git:
+        out.append({"uri": url, "digest": _commit(commit)})
+        bundles = (bundle for remote, bundle in captured.bundles if remote == url)
+        out += [_material(image_url(one, ref_type="bundle", vcs_url=url), one.digest) for one in bundles]
     return out + [_material(url, digest) for url, digest in captured.files]
 
 
-def image_url(image: Image) -> str:
+def image_url(image: Image, **qualifiers: str) -> str:
     """The package URL of an image: ``pkg:docker/name@tag?platform=os%2Farch``."""
     reference = parse_reference(image.reference)
-    qualifiers = {}
     if reference.digest:
         qualifiers["digest"] = reference.digest
     else:
@@ -120,11 +121,6 @@ def filter_args(args: Mapping[str, str]) -> dict[str, str]:
         is_context = key == key_of_context or key.startswith("context:")
         kept[key] = redact(value) if is_context else value
     return kept
-
-
-def redact(text: str) -> str:
-    """A URL without its user and password."""
-    return _CREDENTIALS.sub(lambda found: "xxxxx:xxxxx@" if found[1] else "xxxxx@", text)
 
 
 def _config_source(captured: Capture, args: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
