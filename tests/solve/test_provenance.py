@@ -224,6 +224,7 @@ def test_passwords_in_addresses_of_sources_are_not_told():
         found = capture(state.marshal(), [], "", {})
         (url,) = [url for url, _ in (*found.git, *found.files)]
         assert url in ("https://xxxxx:xxxxx@h/x.git#main", "https://xxxxx:xxxxx@h/file")
+        assert "secret@" not in json.dumps(predicate(found, RUN))
 
 
 def test_what_a_git_source_may_ask_for_is_told():

@@ -9,7 +9,7 @@ from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
 from buildkit.llb.definition import Definition, SourceMap
 from buildkit.ops import gojson
-from buildkit.solve.provenance.capture import parse_ops
+from buildkit.solve.provenance.capture import parse_ops, redact
 
 _OF_ONE_BUILD = ("local.session", "local.unique")
 
@@ -75,8 +75,11 @@ def _body(op: pb.Op, kind: str) -> Any:
     if kind == "file":
         return {"actions": [_action(action) for action in op.file.actions]}
     body = gojson.plain(getattr(op, kind))
-    if kind == "source" and "attrs" in body:
-        body["attrs"] = {key: value for key, value in body["attrs"].items() if key not in _OF_ONE_BUILD}
+    if kind == "source":
+        body["identifier"] = redact(body.get("identifier", ""))
+        if "attrs" in body:
+            kept = {key: value for key, value in body["attrs"].items() if key not in _OF_ONE_BUILD}
+            body["attrs"] = {key: redact(value) if key == "git.fullurl" else value for key, value in kept.items()}
     return body
 
 
