@@ -12,7 +12,8 @@ from buildkit.daemon.amounts import Space
 from buildkit.daemon.config import DaemonConfig, GcConfig, TlsFiles, WorkerConfig, group_id
 from buildkit.executor.settings import DeviceSettings, NetworkSettings
 
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+"""What switches something on, in flags and in the environment."""
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 
@@ -136,7 +137,7 @@ def parse_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> Given:
 
 
 def _truth(flag: Flag, text: str) -> str:
-    if text in _TRUE:
+    if text in TRUE:
         return "true"
     if text in _FALSE:
         return "false"

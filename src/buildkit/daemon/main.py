@@ -51,6 +51,7 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
     from buildkit.core.loop import run as run_loop
     from buildkit.core.memory import be_frugal
     from buildkit.core.values import replace
+    from buildkit.daemon.cgroups import set_up_groups
     from buildkit.daemon.config import DaemonConfig, default_places
     from buildkit.daemon.flags import overlay
     from buildkit.daemon.logs import set_up
@@ -67,6 +68,7 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
     for key in read.unknown:
         getLogger("buildkit.daemon").warning("unknown key in the configuration: %s", key)
     os.umask(0)
+    set_up_groups(environ)
     be_frugal()
     run_loop(run(config, environ))
     return DONE
