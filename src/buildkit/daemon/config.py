@@ -96,6 +96,8 @@ class DaemonConfig:
     """Where steps may send spans, if there is a collector for them."""
     traces: Destination | None = None
     """The collector of spans."""
+    environment: Path | None = None
+    """The folder of what provenance says of this place; see `buildkit.daemon.environment`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ def _serve(given: Given, environ: MutableMapping[str, str]) -> int:
     from buildkit.daemon.traces import find_destination
 
     places = default_places(environ, os.geteuid())
-    start = DaemonConfig(root=places.root, addresses=(places.address,))
+    folder = places.config.parent / "provenance.d"
+    start = DaemonConfig(root=places.root, addresses=(places.address,), environment=folder)
     named = given.last("config")
     read = read_config(Path(named) if named else places.config, start)
     config = replace(overlay(given, read.config), traces=find_destination(environ))

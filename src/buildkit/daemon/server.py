@@ -33,6 +33,7 @@ from buildkit.core.platform import format_platform, parse_platform
 from buildkit.core.sockets import sweep_folders
 from buildkit.core.values import dataclass
 from buildkit.daemon.config import DaemonConfig, disk_size
+from buildkit.daemon.environment import read_environment
 from buildkit.daemon.listen import listen_all, listen_for_steps
 from buildkit.daemon.notify import notify
 from buildkit.daemon.policies import policies_of
@@ -94,6 +95,7 @@ def engine_config(config: DaemonConfig) -> EngineConfig:
             trace_socket=config.trace_socket if config.traces is not None else "",
         ),
         without_frontends=config.disabled_frontends,
+        environment=read_environment(config.environment) if config.environment is not None else {},
     )
 
 

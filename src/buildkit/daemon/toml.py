@@ -56,7 +56,6 @@ def parse_config(text: str, start: DaemonConfig) -> Read:
 
 def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
     table.refuse("proxyNetwork", "the proxy network")
-    table.refuse("provenanceEnvDir", "adding an environment to provenance")
     _refuse_containerd(table.table("worker").table("containerd"))
     _refuse_cache(table)
     system = table.table("system")
@@ -64,7 +63,7 @@ def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
     system.refuse("maxRegistryConcurrency", "a limit of connections per registry")
     grpc = table.table("grpc")
     grpc.refuse("securityDescriptor", "a Windows security descriptor")
-    root = table.text("root")
+    root, environment = table.text("root"), table.text("provenanceEnvDir")
     tls = grpc.table("tls")
     logging = table.table("log")
     return replace(
@@ -85,6 +84,7 @@ def _read(table: Table, start: DaemonConfig) -> DaemonConfig:
         history=_history(table.table("history")),
         disabled_frontends=_disabled(table.table("frontend")),
         trace_socket=table.table("otel").text("socketPath") or start.trace_socket,
+        environment=Path(environment) if environment else start.environment,
     )
 
 

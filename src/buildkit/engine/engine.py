@@ -69,6 +69,8 @@ class EngineConfig:
     """What the worker says of itself, beyond what it knows."""
     without_frontends: frozenset[str] = frozenset()
     """Frontends that are switched off."""
+    environment: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the provenance of every build says of this place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
     frontends: dict[str, Frontend] = {"dockerfile.v0": Remembered(_make_dockerfile_frontend, db, _DOCKERFILE_CODE)}
     for name in config.without_frontends:
         frontends.pop(name, None)
-    builder = Builder(worker, solver, images, frontends, pulls, StepRecords(db))
+    builder = Builder(worker, solver, images, frontends, pulls, StepRecords(db), config.environment)
     return Engine(config, db, store, sessions, builder, executor)
 
 

@@ -12,7 +12,7 @@ from buildkit.core.explanation import Explanation
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream
 from buildkit.core.result import Attestation, Result
-from buildkit.core.values import dataclass, replace
+from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.frontend import Frontend
 from buildkit.frontend.requestopts import KEY, capture
 from buildkit.solve.bridge import BuildBridge
@@ -46,6 +46,8 @@ class Builder:
     frontends: Mapping[str, Frontend]
     pulls: Pulls
     steps: StepRecords
+    environment: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What provenance says of this place."""
 
     async def solve(
         self,
@@ -101,7 +103,7 @@ class Builder:
                 if request.exporters:
                     made = await _attested(wanted, Reader(store, job, lease))
                     if attested is not None:
-                        for platform, said in _predicates(wanted, job, started, attested).items():
+                        for platform, said in _predicates(wanted, job, started, attested, self.environment).items():
                             made[platform] = (*made.get(platform, ()), _attestation(said, attested))
                     result = replace(result, attestations=made)
                 result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
@@ -109,7 +111,7 @@ class Builder:
                 predicates = {}
                 if request.provenance:
                     recorded = replace(attested or Wanted(), mode="max", version="v1")
-                    predicates = _predicates(wanted, job, started, recorded)
+                    predicates = _predicates(wanted, job, started, recorded, self.environment)
         shown = {
             key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
         }
@@ -196,7 +198,9 @@ def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
     return Attestation("in-toto", kind, predicate, metadata=metadata)
 
 
-def _predicates(wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted) -> dict[str, bytes]:
+def _predicates(
+    wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted, environment: Mapping[str, object]
+) -> dict[str, bytes]:
     """The provenance of each ref."""
     from buildkit.core.gojson import go_json
     from buildkit.solve.provenance.capture import capture
@@ -209,6 +213,7 @@ def _predicates(wanted: Result[LazyRef], job: Job[Ref | None], started: int, att
         finished=time.time_ns(),
         builder=attested.builder,
         reproducible=attested.reproducible,
+        environment=environment,
     )
     records = job.records
     found = {}

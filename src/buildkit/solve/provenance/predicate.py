@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from buildkit.core.digest import Digest, algorithm, hex_of
 from buildkit.core.platform import format_platform, host_platform, normalize
-from buildkit.core.values import dataclass, replace
+from buildkit.core.values import dataclass, field, replace
 from buildkit.core.version import DOCKERFILE
 from buildkit.llb.giturl import fragment_form
 from buildkit.oci.names import parse_reference
@@ -33,6 +33,8 @@ class Run:
     finished: int
     builder: str = ""
     reproducible: bool = False
+    environment: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What else is to be said of the builder."""
 
 
 def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, Any]:
@@ -61,6 +63,7 @@ def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, An
         internal["buildConfig"] = {"llbDefinition": steps, "digestMapping": names}
         if captured.definition.source is not None and captured.definition.source.files:
             metadata["source"] = source_map(captured.definition.source, names)
+    internal |= run.environment
     all_known = not captured.locals
     return {
         "buildDefinition": {

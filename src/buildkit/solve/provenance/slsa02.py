@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v0.2"
+_NOT_OF_THE_ENVIRONMENT = ("builderPlatform", "buildConfig")
 BUILD_TYPE = "https://mobyproject.org/buildkit@v1"
 
 
@@ -14,8 +15,7 @@ def to_slsa02(predicate: Mapping[str, Any]) -> dict[str, Any]:
     definition, run = predicate["buildDefinition"], predicate["runDetails"]
     source, internal = definition["externalParameters"]["configSource"], definition["internalParameters"]
     environment = {"platform": internal["builderPlatform"]}
-    if "dockerfileVersion" in internal:
-        environment["dockerfileVersion"] = internal["dockerfileVersion"]
+    environment |= {key: value for key, value in internal.items() if key not in _NOT_OF_THE_ENVIRONMENT}
     names = (("uri", "uri"), ("digest", "digest"), ("path", "entryPoint"))
     out: dict[str, Any] = {"builder": run["builder"], "buildType": BUILD_TYPE}
     if "resolvedDependencies" in definition:
