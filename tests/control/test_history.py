@@ -7,6 +7,7 @@ from tests.kit.daemons import drive, running_daemon
 
 from buildkit.api import control_pb2 as pb
 from buildkit.core.errors import BuildkitError, InvalidInput, NotFound
+from buildkit.exporter.epoch import parse_rfc3339
 from buildkit.llb import mkfile, scratch
 
 
@@ -55,6 +56,32 @@ async def test_where_the_sources_come_from_is_remembered_and_in_the_provenance(p
     assert found["buildkit_metadata"]["vcs"] == {
         "source": "https://h/x.git", "revision": "abc", "localdir:context": ".", "localdir:dockerfile": "d",
     }  # fmt: skip
+
+
+@pytest.mark.row("A51")
+async def test_when_a_build_and_its_steps_were_at_work_is_kept_as_spans(peer):
+    with pytest.raises(BuildkitError):
+        await drive(peer, state().file(mkfile("/no/such", b"")))
+    await drive(peer, state())
+    await drive(peer, state())
+    (failed, first, second) = [event.record for event in await records(peer)]
+
+    async def spans(record):
+        assert record.trace.media_type == "application/vnd.buildkit.otlp.json.v0"
+        parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=record.trace.digest)
+        return [json.loads(line) for line in b"".join(part.data for part in parts).splitlines()]
+
+    *steps, solve = await spans(failed)
+    assert solve["Name"] == "moby.buildkit.v1.Control/Solve" and solve["ChildSpanCount"] == len(steps)
+    assert {one["Parent"]["SpanID"] for one in steps} == {solve["SpanContext"]["SpanID"]}
+    for one in steps:
+        times = [solve["StartTime"], one["StartTime"], one["EndTime"], solve["EndTime"]]
+        assert [*map(parse_rfc3339, times)] == sorted(map(parse_rfc3339, times))
+    assert (steps[-1]["Name"], steps[-1]["Status"]["Code"], solve["Status"]["Code"]) == ("mkfile /no/such", 1, 1)
+    assert "no such file" in steps[-1]["Status"]["Description"]
+    assert [one["Name"] for one in await spans(first)][-2:] == ["load cache: mkfile /hello", solve["Name"]]
+    vertex = (await spans(second))[0]["Attributes"][0]
+    assert vertex["Key"] == "vertex" and vertex["Value"]["Value"].startswith("sha256:")
 
 
 @pytest.mark.row("A35", "A188")

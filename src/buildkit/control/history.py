@@ -47,6 +47,7 @@ def record_to_pb(record: BuildRecord) -> pb.BuildHistoryRecord:
         CreatedAt=stamp(record.created_at) if record.created_at else None,
         CompletedAt=stamp(record.completed_at),
         logs=_blob(record.logs) if record.logs else None,
+        trace=_blob(record.trace) if record.trace else None,
         ExporterResponse=record.exporter_response,
         Result=_result(record.result) if record.result else None,
         Results={platform: _result(one) for platform, one in record.results.items()},

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from buildkit.control.progress import responses
+from buildkit.control.spans import TRACE_TYPE, trace_of
 from buildkit.core.progress import Stream, Update, VertexUpdate, WarningUpdate
 from buildkit.core.values import replace
 from buildkit.oci.spec import Descriptor
@@ -75,6 +76,9 @@ def finish(
         found = status.to_status(error)
         full = store_blob(history, ERROR_TYPE, found.SerializeToString())
         record = replace(record, error=Failure(found.code, found.message), full_error=full)
+    failure = record.error.message if record.error is not None else ""
+    spans = trace_of(updates, record.created_at, record.completed_at or 0, failure)
+    record = replace(record, trace=store_blob(history, TRACE_TYPE, spans))
     history.complete(record)
     return record
 

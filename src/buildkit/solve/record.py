@@ -60,6 +60,8 @@ class BuildRecord:
     """``google.rpc.Status`` with all details."""
     logs: BlobRef | None = None
     """Every status message, each behind its length (4 bytes, little endian)."""
+    trace: BlobRef | None = None
+    """When the build and its steps were at work, as spans."""
     exporter_response: Mapping[str, str] = field(default_factory=dict[str, str])
     result: ResultBlobs | None = None
     """Of a build for one platform that nobody named."""
@@ -77,7 +79,7 @@ class BuildRecord:
         return set(self._digests())
 
     def _digests(self) -> Iterator[Digest]:
-        for blob in (self.full_error, self.logs):
+        for blob in (self.full_error, self.logs, self.trace):
             if blob is not None:
                 yield blob.digest
         for result in (*([self.result] if self.result else []), *self.results.values()):
