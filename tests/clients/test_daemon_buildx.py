@@ -4,10 +4,12 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tarfile
 
 import pytest
 from tests.daemon.test_command import process
+from tests.kit.certificates import Authority
 from tests.kit.docker import BUILDX
 
 from buildkit.client.remote import open_remote
@@ -103,6 +105,53 @@ def test_two_daemons_make_one_image_for_two_platforms(buildx, project, registry_
         buildx("build", "--platform=linux/amd64,linux/arm64", f"--output=type=image,name={name},push=true", project)
     shown = buildx("imagetools", "inspect", name).stdout
     assert "linux/amd64" in shown and "linux/arm64" in shown
+
+
+DIAL = """#!/bin/sh
+PYTHONPATH={path} exec {python} -c 'from buildkit.cli.main import main; main()' --addr unix://{socket} dial-stdio
+"""
+
+
+@pytest.mark.row("Z54")
+@pytest.mark.parametrize("release", BUILDX)
+def test_a_daemon_is_reached_in_every_way_there_is(release, project, tmp_path):
+    ca, programs = Authority(tmp_path), tmp_path / "bin"
+    server, client, address = ca.issue("server", "localhost"), ca.client_directory(), f"unix://{tmp_path}/s"
+    programs.mkdir()
+    for name in ("docker", "kubectl"):
+        text = DIAL.format(path=os.pathsep.join(sys.path), python=sys.executable, socket=tmp_path / "s")
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    tls = (f"--tlscert={server}/cert.pem", f"--tlskey={server}/key.pem", f"--tlscacert={ca.path}")
+    environ = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "BUILDX_CONFIG": str(tmp_path / "bx")}
+    with process(tmp_path, f"--addr={address}", "--addr=tcp://127.0.0.1:0", *tls) as daemon:
+        port = next(
+            found[1] for line in daemon.stderr if (found := re.search(r"running server on 127.0.0.1:(\d+)", line))
+        )
+        options = [f"cacert={ca.path}", f"cert={client}/cert.pem", f"key={client}/key.pem", "servername=localhost"]
+        ways = {address: [], f"tcp://127.0.0.1:{port}": options, "docker-container://box": [], "kube-pod://pod": []}
+        for number, (way, settings) in enumerate(ways.items()):
+            words = [
+                "create",
+                "--driver=remote",
+                f"--name=n{number}",
+                *(f"--driver-opt={one}" for one in settings),
+                way,
+            ]
+            for command in (words, ["--builder", f"n{number}", "build", "-o", f"type=tar,dest={number}.tar", project]):
+                command = [BUILDX[release], *map(str, command)]
+                done = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path)
+                assert done.returncode == 0, done.stderr
+            with tarfile.open(tmp_path / f"{number}.tar") as tar:
+                assert "hello" in tar.getnames()
+
+
+@pytest.mark.row("E10")
+def test_an_image_goes_to_a_registry_by_either_name(buildx, project, registry_host):
+    for number, words in enumerate((("--push",), ("--output=type=registry",))):
+        name = f"{registry_host}/registry:{number}"
+        buildx("build", "-t", name, *words, project)
+        assert f"Name:      {name}" in buildx("imagetools", "inspect", name).stdout
 
 
 @pytest.mark.row("Z36")

@@ -84,6 +84,15 @@ def test_an_image_is_loaded_into_docker(desk, project):
     assert found["Config"]["Cmd"] == ["cat", "/hello"]
 
 
+@pytest.mark.row("Z54")
+def test_a_builder_may_load_what_nobody_sends_elsewhere(desk, project):
+    words = ("--driver", "remote", "--driver-opt", "default-load=true")
+    desk("buildx", "create", "--name", "loading", *words, f"unix://{desk.builder}")
+    folder = project("FROM BASE\nCOPY hello /\nLABEL loaded=alone\n", hello="hello\n")
+    desk("buildx", "--builder", "loading", "build", "-t", "alone:1", folder)
+    assert json.loads(desk("image", "inspect", "alone:1"))[0]["Config"]["Labels"] == {"loaded": "alone"}
+
+
 def test_an_image_is_written_for_docker_and_loaded_from_the_file(desk, project, tmp_path):
     folder = project("FROM scratch\nCOPY hello /\nLABEL from=file\n", hello="hello\n")
     desk("buildx", "build", "-o", f"type=docker,dest={tmp_path}/image.tar,name=filed:1", folder)
