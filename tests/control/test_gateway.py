@@ -22,10 +22,10 @@ async def peer(tmp_path):
 class Driver:
     """A client that drives one build."""
 
-    def __init__(self, peer):
+    def __init__(self, peer, **fields):
         self.peer = peer
         self.ref = new_id()
-        self.building = asyncio.create_task(peer.control("Solve", Ref=self.ref))
+        self.building = asyncio.create_task(peer.control("Solve", Ref=self.ref, **fields))
 
     async def ask(self, name, **fields):
         return await self.peer.bridge(self.ref, name, **fields)
@@ -233,3 +233,37 @@ async def test_entries_of_a_directory_are_chosen_by_an_include_pattern(peer):
     with pytest.raises(BuildkitError, match=r"open /d/x: not a directory"):
         await names("/d/x", "")
     await driver.end(result={})
+
+
+async def document(peer, digest):
+    parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=digest)
+    return json.loads(b"".join(part.data for part in parts))
+
+
+@pytest.mark.row("A103")
+async def test_a_client_returns_bytes_of_metadata_and_what_it_attests(peer):
+    exporters = [{"Type": "image", "Attrs": {"name": "x/y"}}]
+    driver = Driver(peer, Exporters=exporters)
+    bundled = {"predicateType": "https://h/two", "predicate": {"b": 2}, "subject": []}
+    files = scratch().file(mkfile("/one", b'{"a":1}').mkdir("/d").mkfile("/d/two", json.dumps(bundled).encode()))
+    ref, said = await driver.solve(TREE), await driver.solve(files)
+    subject = {"kind": 1, "name": "raw", "digest": ["sha256:" + "1" * 64]}
+    one = {"kind": 0, "ref": {"id": said}, "path": "one", "inTotoPredicateType": "https://h/one"}
+    one |= {"inTotoSubjects": [{"kind": 0}, subject], "metadata": {"any": b"\xff"}}
+    bundle = {"kind": 1, "ref": {"id": said}, "path": "d"}
+    platform = {"ID": "linux/amd64", "Platform": {"os": "linux", "architecture": "amd64"}}
+    metadata = {"refs.platforms": json.dumps({"Platforms": [platform]}).encode(), "frontend.said": b"x"}
+    metadata["containerimage.config/linux/amd64"] = b'{"os":"linux","architecture":"amd64","config":{"User":"u"}}'
+    result = {"refs": {"refs": {"linux/amd64": {"id": ref}}}, "metadata": metadata}
+    response = await driver.end(result={**result, "attestations": {"linux/amd64": {"attestation": [one, bundle]}}})
+    assert response.ExporterResponse["frontend.said"] == "x"
+    index = await document(peer, response.ExporterResponse["containerimage.digest"])
+    image, beside = [await document(peer, listed["digest"]) for listed in index["manifests"]]
+    assert (await document(peer, image["config"]["digest"]))["config"]["User"] == "u"
+    statements = [await document(peer, layer["digest"]) for layer in beside["layers"]]
+    assert [(s["predicateType"], s["predicate"]) for s in statements] == [
+        ("https://h/one", {"a": 1}),
+        ("https://h/two", {"b": 2}),
+    ]
+    names = [one["name"].partition("@")[0] for one in statements[0]["subject"]]
+    assert names == ["pkg:docker/x/y", "raw"]

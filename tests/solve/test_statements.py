@@ -80,3 +80,13 @@ async def test_a_bundle_of_something_else_is_refused(content):
 async def test_what_is_not_built_is_refused_by_name():
     with pytest.raises(Unsupported, match="SBOM"):
         await read(Attestation("bundle", "", ref=REF, path="b", metadata={"sbom-core": b"sbom"}))
+
+
+@pytest.mark.row("E115")
+async def test_nobody_but_the_builder_tells_where_things_come_from():
+    kind = "https://slsa.dev/provenance/v0.2"
+    with pytest.raises(InvalidInput, match=r"^frontend may not set provenance attestations$"):
+        await read(Attestation("in-toto", kind, ref=REF, path="f"), f=b"{}")
+    statement = json.dumps({**STATEMENT, "predicateType": kind}).encode()
+    with pytest.raises(InvalidInput, match=r"^frontend may not bundle provenance attestations$"):
+        await read(Attestation("bundle", "", ref=REF, path="b"), **{"b/1": statement})
