@@ -1,6 +1,7 @@
 """The daemon as a process."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -26,6 +27,9 @@ def process(folder, *words, until_ready=True):
         running = subprocess.Popen([*command, *words], env=environ, stderr=subprocess.PIPE, text=True)
         try:
             if until_ready:
+                with open(os.pidfd_open(running.pid), "rb") as ended:
+                    told, _, _ = select.select([manager, ended], [], [])
+                assert manager in told, running.stderr.read()
                 assert manager.recv(100) == b"READY=1"
             yield running
         finally:
