@@ -83,12 +83,15 @@ class Database:
     @contextmanager
     def making_room(self) -> Iterator[None]:
         """For a scope that removes things: on a full disk it may write into a reserve, which is filled up after it."""
-        self._making_room += 1
+        with self._lock:
+            self._making_room += 1
         try:
             yield
         finally:
-            self._making_room -= 1
-            self._keep_reserve()
+            with self._lock:
+                self._making_room -= 1
+                if not self._making_room:
+                    self._keep_reserve()
 
     def _keep_reserve(self) -> None:
         """Have room on the disk for the rows that say what was removed to make room."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from buildkit.core.aio import gather_all
-from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.errors import BuildkitError, Exhausted, InvalidInput
 from buildkit.core.explanation import Explanation
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream
@@ -147,7 +147,8 @@ class Builder:
         )
         if explained is not None:
             explained(await explainer.explain(records))
-        explainer.save(job.ended("executed", "loaded", "failed"))
+        with suppress(Exhausted):  # a full disk has failed the build already, or is none of its business
+            explainer.save(job.ended("executed", "loaded", "failed"))
 
     async def _ask(self, building: BuildBridge, request: SolveRequest, driver: Frontend | None) -> Result[LazyRef]:
         if request.definition is not None:

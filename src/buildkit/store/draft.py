@@ -108,7 +108,7 @@ async def open_draft(
         try:
             yield draft
         finally:
-            with suppress(NotFound), parts.records.making_room():
+            with suppress(NotFound):
                 await asyncio.to_thread(parts.snapshotter.remove, key)
     finally:
         parts.busy.difference_update((id, key))

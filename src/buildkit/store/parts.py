@@ -40,6 +40,11 @@ class Parts:
 
 async def drop(parts: Parts, record: Record) -> None:
     """Remove a record that nothing needs: its row first, then its snapshot unless another record has the same."""
+    with parts.records.making_room():
+        await _drop(parts, record)
+
+
+async def _drop(parts: Parts, record: Record) -> None:
     parts.records.remove(record.id)
     shared = record.chain_id and parts.records.by_chain(record.chain_id)
     if not shared and record.snapshot not in parts.busy and parts.snapshotter.find(record.snapshot) is not None:

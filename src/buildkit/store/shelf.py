@@ -155,7 +155,8 @@ class Shelf:
             for child in self._select("stack != '[]'"):
                 if child.name != name and any(entry.rpartition(":")[0] == name for entry in child.stack):
                     raise FailedPrecondition(f"snapshot {name}: {child.name} is made from it")
-            self._forget(name)
+            with self._db.making_room():
+                self._forget(name)
         self.discard(self.directory(row))
 
     def discard(self, directory: Path) -> None:
