@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from buildkit.store.merge import units
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
 
+EXAMPLES = int(os.environ.get("MERGING", "60"))
+"""Cases; ``MERGING=10000`` for a long run."""
 PATHS = ["a", "b", "d", "d/a", "d/b", "d/e", "d/e/a"]
 deeds = st.lists(st.tuples(st.sampled_from(PATHS), st.booleans()), min_size=1, max_size=4)
 layers = st.lists(st.tuples(st.integers(-1, 8), deeds), min_size=2, max_size=5)
@@ -32,7 +35,7 @@ class MergingConformance:
     snapshotter: str
 
     @pytest.mark.row("L150", "L151", "X64")
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(layers, combinations)
     def test_merges_and_diffs_are_what_the_model_says(self, steps, combined):
         with tempfile.TemporaryDirectory() as path:

@@ -258,10 +258,13 @@ def test_an_unknown_target_is_told_the_nearest():
 
 
 @pytest.mark.row("D71")
-def test_a_step_may_ask_for_devices():
-    found = converted("FROM a\nRUN --device=x --device=name=v/c=d,required y\n")
+def test_a_step_of_the_labs_channel_may_ask_for_devices():
+    text = "FROM a\nRUN --device=x --device=name=v/c=d,required y\n"
+    found = converted(text, labs=True)
     asked = [one for op in found.ops for one in op.exec.cdiDevices]
     assert [(one.name, one.optional) for one in asked] == [("x", True), ("v/c=d", False)]
+    with pytest.raises(DockerfileError, match=r"only supported in Dockerfile frontend 1\.14\.0-labs or later"):
+        converted(text)
 
 
 @pytest.mark.row("D44", "D194", "D195", "D199", "D201", "D202", "D204", "D205", "D207", "D210")

@@ -20,6 +20,11 @@ def test_only_dockers_frontends_are_built_in(image, built_in):
     assert find_request(f"# syntax={image}\nFROM a", {}).is_dockerfile == built_in
 
 
+@pytest.mark.parametrize(("tag", "labs"), [("1-labs", True), ("labs", True), ("1-labs@sha256:0", True), ("1", False)])
+def test_the_labs_channel_is_known_by_its_tag(tag, labs):
+    assert find_request(f"# syntax=docker/dockerfile:{tag}\nFROM a", {}).is_labs == labs
+
+
 @pytest.mark.row("D5", "D157")
 def test_the_build_argument_wins_and_a_command_line_means_we_are_the_image():
     text = "# syntax=a/b x\n"

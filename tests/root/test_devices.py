@@ -12,6 +12,7 @@ from buildkit.executor.settings import DeviceSettings
 
 pytestmark = pytest.mark.root
 
+LABS = "# syntax=docker/dockerfile:1-labs\n"
 SPEC = """
 cdiVersion: "0.7.0"
 kind: acme.com/toy
@@ -55,10 +56,10 @@ def test_a_build_asks_for_a_device_by_name(project, spec, tmp_path, monkeypatch)
     (tmp_path / "cdi/toy.yaml").write_text(spec)
     devices = DeviceSettings((str(tmp_path / "cdi"),))
     monkeypatch.setattr(embedded, "EngineConfig", partial(EngineConfig, devices=devices))
-    dockerfile = "FROM base\nRUN --device=acme.com/toy,required --device=acme.com/nope env > /out\n"
+    dockerfile = f"{LABS}FROM base\nRUN --device=acme.com/toy,required --device=acme.com/nope env > /out\n"
     assert "device acme.com/toy=one is requested by the build but not allowed" in project.fail(dockerfile)
     assert "TOY=one\n" in project.text(dockerfile, "--allow", "device=acme.com/toy=one")
     missing = (
         'process "/bin/sh -c true" did not complete successfully: CDI device injection failed: required device "x"'
     )
-    assert missing in project.fail("FROM base\nRUN --device=x,required true\n", "--allow", "device")
+    assert missing in project.fail(f"{LABS}FROM base\nRUN --device=x,required true\n", "--allow", "device")

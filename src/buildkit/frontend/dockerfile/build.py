@@ -54,6 +54,7 @@ class DockerfileFrontend:
             answer = await self._hand_on(request, bridge, options, inputs, source)
             if answer is not None:
                 return answer
+            parsed = replace(parsed, labs=request.is_labs)
         if missing is not None:
             raise missing
         build = _Build(bridge, resolving, parsed, build_inputs, source)
@@ -213,6 +214,7 @@ class _Build:
             multi_platform=options.multi_platform,
             image_resolve_mode=options.resolve_mode,
             cache_namespace=options.cache_namespace,
+            labs=options.labs,
             network=options.network,
             hostname=options.hostname,
             extra_hosts=options.extra_hosts,

@@ -67,6 +67,8 @@ class BuildOptions:
     check: CheckOptions | None = None
     """Overrides the file's ``# check=``."""
     sbom: Sbom | None = None
+    labs: bool = False
+    """The Dockerfile asks for a frontend of the labs channel."""
     local_sessions: Mapping[str, str] = field(default_factory=dict[str, str])
     """Which session offers a local directory, where it is not the build's own."""
 

@@ -91,6 +91,8 @@ class ConvertOptions:
     cgroup_parent: str = ""
     resources: LinuxResources | None = None
     devices: Sequence[Device] = ()
+    labs: bool = False
+    """Take what only frontends of the labs channel take: ``RUN --device``."""
     known_caps: frozenset[str] | None = None
     """What the daemon can do, None when nobody asked."""
     source_file: SourceFile | None = None

@@ -58,8 +58,10 @@ def convert_run(
             state = state.ulimit(name, soft, hard)
     devices: tuple[llb.Device, ...] = ()
     if settings.supports(caps.EXEC_META_CDI):
-        devices = tuple(llb.Device(one.name, optional=not one.required) for one in command.devices)
-        devices = (*settings.devices, *devices)
+        if command.devices and not settings.labs:
+            raise DockerfileError("device feature is only supported in Dockerfile frontend 1.14.0-labs or later")
+        asked = (llb.Device(one.name, optional=not one.required) for one in command.devices)
+        devices = (*settings.devices, *asked)
     for host, address in settings.extra_hosts:
         state = state.extra_host(host, address)
     if settings.shm_size > 0 and settings.supports(caps.EXEC_MOUNT_TMPFS_SIZE):

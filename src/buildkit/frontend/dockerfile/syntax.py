@@ -35,6 +35,11 @@ class SyntaxRequest:
             return False
         return name.startswith("docker.io/docker/dockerfile")
 
+    @property
+    def is_labs(self) -> bool:
+        """Whether it is an image of the labs channel: ``docker/dockerfile:labs``, ``:1-labs``, ``:1.14.0-labs``, …"""
+        return self.image.partition("@")[0].endswith(("-labs", ":labs"))
+
 
 def find_request(text: str, options: Mapping[str, str]) -> SyntaxRequest | None:
     """What the build argument or else the file asks for; None if nothing, or if a frontend image runs us."""
