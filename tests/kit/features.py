@@ -1,9 +1,15 @@
-"""Features of Dockerfiles, each with a file that shows it: the README table is made of this list; tests build it."""
+"""Features of Dockerfiles, each with a file that shows it: the README table is made of this list; tests build it.
+
+``@web`` and ``@git`` in a file or an argument are the addresses of servers, ``@key`` of a private key of ssh, and
+``@context`` of the context. The web has ``/f`` (``from the web``) and ``/a.tar`` (``out``: ``packed``);
+git has ``app.git`` with a file ``inside``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 
@@ -20,10 +26,14 @@ class Feature:
     arguments: tuple[str, ...] = ()
 
 
+WEB_FILE = b"from the web"
+WEB_SUM = sha256(WEB_FILE).hexdigest()
+
+
 def ran(group: str, name: str, body: str, out: str, *arguments: str, **files: str) -> Feature:
     """A feature seen by what steps leave in ``/out``."""
     named = {key.replace("__", "/").replace("_dot_", "."): value for key, value in files.items()}
-    whole = body if body.startswith(("ARG X=", "FROM ")) else f"FROM base\n{body}"
+    whole = body if body.startswith(("ARG X=", "FROM ", "# ")) else f"FROM base\n{body}"
     return Feature(group, name, f"{whole}\n", out, files=named, arguments=arguments)
 
 
@@ -55,7 +65,7 @@ FEATURES = (
         "--mount=type=secret",
         "RUN --mount=type=secret,id=s wc -c < /run/secrets/s > /out",
         "6\n",
-        "--secret=id=s,src={context}/token",
+        "--secret=id=s,src=@context/token",
         token="secret",
     ),
     ran(
@@ -63,10 +73,43 @@ FEATURES = (
         "--mount=type=secret,env=",
         "RUN --mount=type=secret,id=s,env=TOKEN echo ${#TOKEN} > /out",
         "6\n",
-        "--secret=id=s,src={context}/token",
+        "--secret=id=s,src=@context/token",
         token="secret",
     ),
+    ran(
+        "RUN",
+        "--mount=type=cache,sharing=,id=,mode=",
+        "RUN --mount=type=cache,id=i,sharing=locked,mode=0750,target=/c stat -c %a /c > /out",
+        "750\n",
+    ),
+    ran(
+        "RUN",
+        "--mount=type=ssh",
+        "RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo lent > /out",
+        "lent\n",
+        "--ssh=default=@key",
+    ),
     ran("RUN", "--network=none", "RUN --network=none ls /sys/class/net | grep -vc lo > /out || true", "0\n"),
+    ran(
+        "RUN",
+        "--network=host",
+        "RUN --network=host ls /sys/class/net | grep -c lo > /out",
+        "1\n",
+        "--allow=network.host",
+    ),
+    ran(
+        "RUN",
+        "--security=insecure",
+        "RUN --security=insecure chroot / true && echo all > /out",
+        "all\n",
+        "--allow=security.insecure",
+    ),
+    ran(
+        "RUN",
+        "--device, where the syntax line says labs",
+        "# syntax=docker/dockerfile:1-labs\nFROM base\nRUN --device=none.example/d echo left out > /out",
+        "left out\n",
+    ),
     ran(
         "COPY",
         "files, directories, patterns",
@@ -86,7 +129,14 @@ FEATURES = (
         "COPY", "--exclude", "COPY --exclude=*.o d /x\nRUN ls /x | xargs > /out", "a.c\n", d__a_dot_c="", d__a_dot_o=""
     ),
     ran("COPY", "here-documents", "COPY <<EOF /out\nhello\nEOF", "hello\n"),
+    ran("COPY", "--from=image", "COPY --from=base /bin/busybox /b\nRUN cmp /b /bin/busybox && echo i > /out", "i\n"),
+    ran("COPY", "--chmod by letters", "COPY --chmod=u=rw,go= f /f\nRUN stat -c %a /f > /out", "600\n", f=""),
     ran("ADD", "local files", "ADD f /out", "a", f="a"),
+    ran("ADD", "the web", "ADD @web/f /out", "from the web"),
+    ran("ADD", "--checksum", f"ADD --checksum=sha256:{WEB_SUM} @web/f /out", "from the web"),
+    ran("ADD", "--unpack", "ADD --unpack @web/a.tar /", "packed"),
+    ran("ADD", "git, branches and directories", "ADD @git/app.git#main /g\nRUN cat /g/inside > /out", "git"),
+    ran("ADD", "--keep-git-dir", "ADD --keep-git-dir @git/app.git#main /g\nRUN ls -a /g | grep git > /out", ".git\n"),
     ran("ARG", "defaults and --build-arg", "ARG A=1\nARG B=1\nRUN echo $A $B > /out", "1 2\n", "--build-arg=B=2"),
     ran("ARG", "before FROM", "ARG X=base\nFROM ${X}\nARG X\nRUN echo $X > /out", "base\n"),
     ran("ARG", "platform arguments", "ARG TARGETOS\nRUN echo $TARGETOS > /out", "linux\n"),
@@ -107,6 +157,14 @@ FEATURES = (
         "t\n",
         "--target=one",
     ),
+    ran("FROM", "scratch", "FROM scratch\nCOPY f /out", "s", f="s"),
+    ran(
+        "FROM",
+        "--platform",
+        "FROM --platform=$BUILDPLATFORM base\nARG TARGETARCH\nRUN echo $TARGETARCH > /out",
+        "s390x\n",
+        "--platform=linux/s390x",
+    ),
     ran("FROM", "stage names in any case", "FROM base AS Tools\nRUN echo f > /out\nFROM Tools", "f\n"),
     ran(
         ".dockerignore",
@@ -118,6 +176,7 @@ FEATURES = (
         keep_dot_o="",
         _dot_dockerignore="Dockerfile\n*.o\n!keep.o\n.dockerignore\n",
     ),
+    Feature("directives", "# check", "# check=skip=all\nfrom base\nRUN echo c > /out\n", "c\n"),
     Feature("directives", "# escape", "# escape=`\nFROM base\nRUN echo 1 `\n 2 > /out\n", "1 2\n"),
     Feature(
         "directives",
