@@ -107,7 +107,8 @@ ACTIONS = {
 }  # fmt: skip
 
 
-PLACES = {"d": "", "d/sub": "", "d/a": "", "d/f": "x", "d/new": "x", "d/sub/new": "x", "d/sub/g": "x", "d/pipe": "x"}
+PLACES = {"d": "", "d/sub": "", "d/a": "", "d/f": "x", "d/new": "x", "d/sub/new": "x", "d/sub/g": "x", "d/sub/h": "",
+          "d/pipe": "x"}  # fmt: skip
 """What is swapped, and for a link to what."""
 
 _first, *_rest = PLACES
@@ -207,6 +208,45 @@ def test_a_deep_target_swapped_for_a_link_at_any_moment_leads_nowhere(tmp_path, 
         with world.armed():
             try:
                 copied("/", "/")(world)
+            except (BuildkitError, OSError):
+                pass
+        assert world.look() == world.before
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again and again"])
+@pytest.mark.parametrize("place", ["d/f", "d/sub/g"])
+def test_a_file_of_the_source_swapped_for_a_link_at_any_moment_shows_nothing(tmp_path, place, again):
+    for world in worlds(tmp_path, f"src/{place}", again=again, link="x"):
+        with world.armed():
+            try:
+                copied("d", "/got/")(world)
+            except (BuildkitError, OSError):
+                pass
+        assert SECRET not in world.inside()
+
+
+@pytest.mark.parametrize("place", ["d/f", "d/new", "d/sub/g", "d/made"])
+def test_a_file_of_the_root_swapped_for_a_link_at_any_moment_is_not_written_through(tmp_path, place):
+    def write(world: World) -> None:
+        with opened(world.source, world.root) as (source_fd, fd):
+            make_file(fd, f"/{place}", 0o600, b"new")
+            copy_tree(source_fd, fd, "d/f", f"/{place}", COPY)
+
+    for world in worlds(tmp_path, f"rootfs/{place}", again=False, link="missing" if place == "d/made" else "x"):
+        with world.armed():
+            try:
+                write(world)
+            except (BuildkitError, OSError):
+                pass
+        assert world.look() == world.before
+
+
+def test_a_directory_of_an_archive_swapped_for_a_link_at_any_moment_is_not_changed_through_it(tmp_path):
+    archive = tar_of(("d/sub/", b""), ("d/sub/h/", b""), ("d/sub/h/i", b"new"))
+    for world in worlds(tmp_path, "rootfs/d/sub/h", again=False):
+        with world.armed():
+            try:
+                apply_layer(io.BytesIO(archive), str(world.root), owner=OWNER)
             except (BuildkitError, OSError):
                 pass
         assert world.look() == world.before

@@ -240,3 +240,17 @@ def test_a_walk_of_any_depth_needs_few_descriptors(tmp_path, depth, selected):
     assert found == ["a", "name-in-the-middle"] * depth + ["z"] * depth
     assert len(os.listdir("/proc/self/fd")) == before and most < before + 100
     remove("t", os.open(tmp_path, os.O_RDONLY))
+
+
+@pytest.mark.parametrize("path", ["l/x", "a/l/x", "a/b/l/x", "a/b/c/l/x", "a/b/c/l"])
+def test_opening_beneath_refuses_a_link_at_any_depth_even_one_that_stays_inside(tmp_path, path):
+    place = tmp_path / path.removesuffix("/x")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/x").touch()
+    place.symlink_to(os.path.relpath(tmp_path / "real", place.parent))
+    root = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(OSError) as caught:
+        open_beneath(root, path, os.O_RDONLY)
+    os.close(root)
+    assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
