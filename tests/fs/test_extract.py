@@ -290,3 +290,20 @@ def test_damaged_archives_never_escape_or_crash(tmp_path_factory, noise: bytes, 
 def test_what_was_written_is_unpacked_the_same(tmp_path: Path) -> None:
     upper = plant(tmp_path / "upper", "a/b/c", "l -> a", "é", "n" * 120)
     assert unpack(layer_of(upper), tmp_path / "root") == listing(upper)
+
+
+@pytest.mark.parametrize("key", ["path", "linkpath"])
+def test_a_name_with_a_zero_byte_is_refused(tmp_path, key):
+    member = tarfile.TarInfo("x")
+    member.type, member.linkname = tarfile.SYMTYPE, "y"
+    member.pax_headers = {key: "a\0b"}
+    with pytest.raises(Corrupt, match="a name with a NUL byte"):
+        unpack(tar_of(member), tmp_path / "root")
+
+
+@pytest.mark.parametrize("number", [-1, 2**32 - 1, 2**40])
+def test_an_owner_that_no_system_takes_is_refused(tmp_path, number):
+    member = tarfile.TarInfo("x")
+    member.pax_headers = {"uid": str(number)}
+    with pytest.raises(Corrupt, match=f"owner number {number}"):
+        unpack(tar_of(member), tmp_path / "root")

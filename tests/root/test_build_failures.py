@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import random
 import socket
 import stat
 
 import pytest
-from tests.kit.images import make_image
+import zstandard
+from tests.kit.images import layer_tar, make_image
 from tests.kit.projects import Project, command, mounts_below
 
 from buildkit.fs.mount import Mount, mounted
@@ -210,3 +214,23 @@ def test_debug_shows_the_traceback(project):
 def test_a_passwd_that_is_a_directory_is_named(project):
     error = project.fail("FROM base\nRUN rm /etc/passwd && mkdir /etc/passwd\nRUN true\n")
     assert "/etc/passwd is not a regular file" in error
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bz2", "xz", "zstd", "layer"])
+def test_an_archive_that_unpacks_to_more_than_the_disk_holds_is_named_and_leaves_nothing(tmp_path, busybox, kind):
+    project = Project(tmp_path, busybox)
+    (tmp_path / "state").mkdir()
+    bomb = layer_tar({"big": bytes(64 << 20)})
+    dockerfile, more = "FROM scratch\nADD bomb.tar /\n", ()
+    if kind == "layer":
+        image = make_image(tmp_path / "x", [{"big": bytes(64 << 20)}])
+        dockerfile, *more = layout_build(project, image, "FROM x\nCOPY Dockerfile /\n")
+    else:
+        packers = {"gzip": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.compress}
+        project.put("bomb.tar", packers[kind](bomb))
+    with mounted([Mount("tmpfs", "tmpfs", options=("size=24m",))], str(tmp_path / "state")):
+        before = set(os.listdir(tmp_path))
+        assert "no space left" in project.fail(dockerfile, "-o", f"type=tar,dest={tmp_path}/o", *more).lower()
+        assert set(os.listdir(tmp_path)) == before
+        assert project.text("FROM base\nRUN echo fine > /out\n") == "fine\n"
+    assert mounts_below(tmp_path) == []
