@@ -33,6 +33,9 @@ class Keys:
     async def token(self, request):
         return None
 
+    async def key(self, host, salt):
+        return None
+
 
 async def no_pause(_seconds: float) -> None:
     return None

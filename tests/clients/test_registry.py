@@ -38,6 +38,9 @@ class Keys:
     async def token(self, request):
         return None
 
+    async def key(self, host, salt):
+        return None
+
 
 class Blobs:
     """Content of a layout for pushing; remembers what was read."""

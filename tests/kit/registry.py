@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -93,8 +94,14 @@ class TokenServer:
     authority: Authority
     requests: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
     """(method, user, scopes) of each request."""
+    clients: list[str] = field(default_factory=list)
+    """What programs that ask by OAuth call themselves."""
     refuse_get: bool = False
     """Answer GET with 405, as servers that only speak OAuth do."""
+    refuse_post: bool = False
+    """Answer POST with 404, as servers that do not speak OAuth do."""
+    seconds: int | None = 300
+    """How long tokens are said to live; None: nothing is said."""
 
     def token(self, user: str, service: str, scopes: list[str]) -> str:
         from cryptography.hazmat.primitives import hashes, serialization
@@ -121,8 +128,8 @@ def _base64url(content: bytes) -> bytes:
 
 
 @contextmanager
-def token_server(authority: Authority) -> Iterator[TokenServer]:
-    """Run a token server on the loopback interface."""
+def token_server(authority: Authority, *, tls: bool = False) -> Iterator[TokenServer]:
+    """Run a token server on the loopback interface; with ``tls`` it shows the certificate of ``authority``."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -134,10 +141,12 @@ def token_server(authority: Authority) -> Iterator[TokenServer]:
 
         def do_POST(self):
             query = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            refuse = 404 if server.refuse_post else 0
+            server.clients.append(query["client_id"][0])
             if query["grant_type"] == ["refresh_token"]:
-                self.grant(query, USER, PASSWORD if query["refresh_token"] == ["identity"] else "")
+                self.grant(query, USER, PASSWORD if query["refresh_token"] == ["identity"] else "", refuse=refuse)
             else:
-                self.grant(query, query["username"][0], query["password"][0])
+                self.grant(query, query["username"][0], query["password"][0], refuse=refuse)
 
         def grant(self, query, user, secret, *, refuse=0):
             scopes = " ".join(query.get("scope", [])).split()
@@ -148,7 +157,8 @@ def token_server(authority: Authority) -> Iterator[TokenServer]:
                 self.end_headers()
                 return
             token = server.token(user, query["service"][0], scopes)
-            body = json.dumps({"token": token, "access_token": token, "expires_in": 300}).encode()
+            said = {"token": token, "access_token": token, "expires_in": server.seconds}
+            body = json.dumps({key: value for key, value in said.items() if value is not None}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -158,7 +168,11 @@ def token_server(authority: Authority) -> Iterator[TokenServer]:
             pass
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    server = TokenServer(f"http://127.0.0.1:{listener.server_port}/token", authority)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(authority.certificate, authority.key)
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    server = TokenServer(f"http{'s' * tls}://127.0.0.1:{listener.server_port}/token", authority)
     with _serving(listener):
         yield server
 

@@ -35,9 +35,9 @@ async def listening(methods, path):
 
 
 @asynccontextmanager
-async def borrowed(session, tmp_path):
-    """What a daemon sees of a session that is lent through a socket."""
-    sessions = Sessions()
+async def borrowed(session, tmp_path, sessions=None):
+    """What a daemon sees of a session that is lent through a socket; ``sessions`` are all of that daemon."""
+    sessions = sessions or Sessions()
     methods = {SESSION: Method(streaming=lambda call: host_session(call, sessions))}
     async with listening(methods, tmp_path / "daemon.sock"):
         channel = await dial(tmp_path / "daemon.sock")

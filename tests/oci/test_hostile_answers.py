@@ -11,14 +11,14 @@ from buildkit.oci.auth import Credentials
 from buildkit.oci.hosts import Endpoint
 from buildkit.oci.http1 import Answer, ProtocolError
 from buildkit.oci.registry import status_error
-from buildkit.oci.tokens import TokenRequest, _read_token, fetch_token
+from buildkit.oci.tokens import Token, TokenRequest, TokenStore, _read_token
 from buildkit.oci.transport import Response, Transport
 
 
 class Said:
     """The answer of a server as the transport gives it."""
 
-    url, reason = "http://host/v2/", "OK"
+    url, method, reason = "http://host/v2/", "GET", "OK"
 
     def __init__(self, status: int, body: bytes, length: str = "") -> None:
         self.status = status
@@ -35,7 +35,7 @@ class Said:
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"token": "x", "expires_in": 1e400}', b"\xff", b"[]", b"{}"])
 async def test_a_token_that_cannot_be_read_is_the_servers_fault(body: bytes) -> None:
     with pytest.raises(Unavailable):
-        await _read_token(Said(200, body), "GET")  # type: ignore[arg-type]
+        await _read_token(Said(200, body))  # type: ignore[arg-type]
 
 
 async def test_a_refusal_cannot_write_lines_or_colours_of_its_own() -> None:
@@ -70,7 +70,20 @@ def test_a_length_may_be_said_twice(lengths: tuple[str, ...]) -> None:
     assert answered(*lengths).length == 3
 
 
+class Keys:
+    """A keyring that would have a token fetched anywhere."""
+
+    async def credentials(self, host: str) -> Credentials:
+        return Credentials("user", "secret")
+
+    async def token(self, request: TokenRequest) -> Token | None:
+        return Token("token", 0)
+
+    async def key(self, host: str, salt: bytes) -> bytes | None:
+        return None
+
+
 async def test_a_secret_is_not_sent_in_the_clear_to_the_token_server_of_a_secure_registry() -> None:
-    request = TokenRequest("host", "http://host/token", "", ())
+    tokens = TokenStore(Transport(), Keys())
     with pytest.raises(PermissionDenied, match="sent in the clear"):
-        await fetch_token(Transport(), Endpoint("host"), request, Credentials("user", "secret"))
+        await tokens.answer(Endpoint("host"), ['Bearer realm="http://host/token"'], (), "")

@@ -53,6 +53,9 @@ class Keys:
     async def token(self, request):
         return None
 
+    async def key(self, host, salt):
+        return None
+
 
 def registry(concurrency):
     """A registry that lets users in who are called ``u``."""

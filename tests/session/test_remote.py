@@ -24,6 +24,9 @@ class Keys:
     async def token(self, request):
         return None
 
+    async def key(self, host, salt):
+        return None
+
 
 class Streams:
     def __init__(self, streams):

@@ -63,7 +63,7 @@ class EmbeddedClient:
         """Start a build; leaving the scope early cancels it and waits until it has stopped."""
         _refuse_what_is_missing(options)
         stream = Stream()
-        async with open_session(options) as session, self.engine.sessions.attach(session):
+        async with open_session(options, stream) as session, self.engine.sessions.attach(session):
             request = _request_of(options, session, self.engine.config.entitlements)
             task = asyncio.create_task(self._solve(request, stream, options.explained))
             try:
@@ -118,7 +118,6 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
     missing = [
         ("exporting a build cache (--export-cache)", options.exports),
         ("importing a build cache (--import-cache)", options.imports),
-        ("--registry-auth-tlscontext", options.registry_tls),
         ("--proxy-network", options.proxy_network),
     ]
     for name, value in missing:

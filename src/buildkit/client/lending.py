@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
+from typing import TYPE_CHECKING
 
-from buildkit.client.options import SolveOptions
+from buildkit.client.options import RegistryTLS, SolveOptions
 from buildkit.session.auth import DockerKeys
 from buildkit.session.files import Directories
 from buildkit.session.outputs import Destinations, resolve_destination
@@ -13,25 +14,32 @@ from buildkit.session.secrets import SecretFiles, SecretSource
 from buildkit.session.session import Agents, Session
 from buildkit.session.stores import Layouts
 
+if TYPE_CHECKING:
+    from buildkit.core.progress import Sink
+    from buildkit.oci.hosts import Tls
+
 
 @asynccontextmanager
-async def open_session(options: SolveOptions, shared_key: str = "") -> AsyncIterator[Session]:
+async def open_session(options: SolveOptions, progress: Sink, shared_key: str = "") -> AsyncIterator[Session]:
     """A new session that lends what ``options`` name; raises `InvalidInput` for what is not there.
 
-    Only what is named is lent: a build without secrets has nobody to ask for them.
+    Only what is named is lent: a build without secrets has nobody to ask for them. ``progress`` hears which
+    credentials are used.
     """
-    async with _agents_of(options) as agents:
-        secrets = [SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets]
-        places = [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]
-        yield Session.new(
-            shared_key=shared_key,
-            locals=Directories(options.locals) if options.locals else None,
-            auth=DockerKeys(),
-            secrets=SecretFiles(secrets) if secrets else None,
-            ssh=agents,
-            stores=Layouts(options.oci_layouts) if options.oci_layouts else None,
-            outputs=Destinations(places) if places else None,
-        )
+    keys = DockerKeys(tls={one.host: _tls_of(one) for one in options.registry_tls}, progress=progress)
+    with closing(keys):
+        async with _agents_of(options) as agents:
+            secrets = [SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets]
+            places = [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]
+            yield Session.new(
+                shared_key=shared_key,
+                locals=Directories(options.locals) if options.locals else None,
+                auth=keys,
+                secrets=SecretFiles(secrets) if secrets else None,
+                ssh=agents,
+                stores=Layouts(options.oci_layouts) if options.oci_layouts else None,
+                outputs=Destinations(places) if places else None,
+            )
 
 
 def _agents_of(options: SolveOptions) -> AbstractAsyncContextManager[Agents | None]:
@@ -40,3 +48,10 @@ def _agents_of(options: SolveOptions) -> AbstractAsyncContextManager[Agents | No
     from buildkit.session.ssh import AgentSource, open_agents
 
     return open_agents(AgentSource(agent.id, agent.paths, agent.raw) for agent in options.ssh)
+
+
+def _tls_of(one: RegistryTLS) -> Tls:
+    from buildkit.oci.hosts import KeyPair, Tls
+
+    pairs = tuple(KeyPair(certificate, key) for certificate, key in one.pairs)
+    return Tls(verify=not one.insecure, authorities=one.authorities, key_pairs=pairs)

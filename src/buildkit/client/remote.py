@@ -53,7 +53,7 @@ class RemoteClient:
 
         _refuse_what_is_missing(options)
         stream = Stream()
-        async with open_session(options, _shared_key(options)) as session:
+        async with open_session(options, stream, _shared_key(options)) as session:
             solving = Solving(self.channel, options, options.ref or new_id(), session, stream)
             task = asyncio.create_task(solving.run())
             try:
@@ -168,8 +168,6 @@ def _refuse_what_is_missing(options: SolveOptions) -> None:
         for cache in caches:
             if cache.type == "local":
                 raise Unsupported(f"{what} to or from a directory of the client (type=local) is not supported yet")
-    if options.registry_tls:
-        raise Unsupported("--registry-auth-tlscontext is not supported with a daemon yet")
 
 
 def _usage_of(message: control_pb2.UsageRecord) -> UsageRecord:

@@ -352,16 +352,19 @@ class Access:
             return response
         challenges = response.headers("WWW-Authenticate") if same_origin(response.url, request.url) else []
         message = await _server_message(response)
-        async with _standing_aside():
-            answer = await self._tokens.answer(endpoint, challenges, scopes, shown)
-        if answer is None:
-            raise Unauthenticated(f"authorization failed: {message or 'no credentials for ' + endpoint.host}")
-        response = await self._try(request, answer)
-        if response.status == 401:
+        while True:
+            async with _standing_aside():
+                answer = await self._tokens.answer(endpoint, challenges, scopes, shown)
+            if answer is None:
+                raise Unauthenticated(f"authorization failed: {message or 'no credentials for ' + endpoint.host}")
+            response = await self._try(request, answer)
+            if response.status != 401:
+                return response
             message = await _server_message(response) or message
-            self._tokens.forget(endpoint)
-            raise Unauthenticated(f"server message: {message or 'insufficient_scope: authorization failed'}")
-        return response
+            if not self._tokens.is_shared(endpoint, answer):
+                self._tokens.forget(endpoint)
+                raise Unauthenticated(f"server message: {message or 'insufficient_scope: authorization failed'}")
+            shown = answer
 
     async def _try(self, request: Request, authorization: str) -> Response:
         if authorization:

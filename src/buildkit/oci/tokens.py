@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from buildkit.core.errors import BuildkitError, PermissionDenied, Unauthenticated, Unavailable
 from buildkit.core.values import dataclass, field
 from buildkit.oci.auth import ANONYMOUS, Challenge, Credentials, parse_challenges
-from buildkit.oci.hosts import Endpoint
+from buildkit.oci.hosts import Endpoint, Tls
 from buildkit.oci.transport import Request, Response, Transport
 
 DEFAULT_SECONDS = 60
@@ -32,14 +32,25 @@ class TokenRequest:
     realm: str
     service: str
     scopes: tuple[str, ...]
+    refused: str = field(default="", repr=False)
+    """The text of a token for this that the registry does not take any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token; ``expires`` in seconds since the epoch."""
+    """A bearer token. ``issued`` in seconds since the epoch."""
 
     text: str = field(repr=False)
-    expires: float
+    issued: float
+    seconds: float = DEFAULT_SECONDS
+    """How long it lives from then on."""
+    shared: bool = False
+    """It was given to another session of the same user: it may be refused where a new one is not."""
+
+    @property
+    def expires(self) -> float:
+        """When it is not used any more: a bit before its end."""
+        return self.issued + self.seconds * USED_SHARE
 
 
 class Keyring(Protocol):
@@ -50,6 +61,9 @@ class Keyring(Protocol):
 
     async def token(self, request: TokenRequest) -> Token | None:
         """A token from someone who keeps the credentials; None: fetch it with `credentials`."""
+
+    async def key(self, host: str, salt: bytes) -> bytes | None:
+        """The 32 secret bytes of the Ed25519 key that this user is known by; None for who fetches no tokens."""
 
 
 class TokenStore:
@@ -92,7 +106,8 @@ class TokenStore:
                     if shown:
                         self._drop(host, shown)
                     wanted = merge_scopes((*scopes, *asked))
-                    answer = await self._bearer_header(endpoint, challenge, wanted)
+                    refused = shown.removeprefix("Bearer ")
+                    answer = await self._bearer_header(endpoint, challenge, wanted, refused=refused)
                 if wanted != merge_scopes(scopes):
                     self._tokens[host, merge_scopes(scopes)] = self._tokens[host, wanted]
                 return answer
@@ -105,6 +120,10 @@ class TokenStore:
                 self._basic[host] = answer
                 return answer
         return None
+
+    def is_shared(self, endpoint: Endpoint, shown: str) -> bool:
+        """Whether what was shown is a token that another session had."""
+        return any(t.shared and shown == f"Bearer {t.text}" for k, t in self._tokens.items() if k[0] == endpoint.host)
 
     def forget(self, endpoint: Endpoint) -> None:
         """What we showed this endpoint is not taken."""
@@ -121,14 +140,17 @@ class TokenStore:
     async def _credentials(self, host: str) -> Credentials:
         return await self._keyring.credentials(host) if self._keyring is not None else ANONYMOUS
 
-    async def _bearer_header(self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...]) -> str:
+    async def _bearer_header(
+        self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...], *, refused: str = ""
+    ) -> str:
         key = (endpoint.host, scopes)
         token = self._tokens.get(key)
         if token is None or token.expires <= time.time():
             realm = challenge.parameters.get("realm", "")
             if not realm:
                 raise Unauthenticated("failed to authorize: no realm specified for token auth challenge")
-            request = TokenRequest(endpoint.host, realm, challenge.parameters.get("service", ""), scopes)
+            service = challenge.parameters.get("service", "")
+            request = TokenRequest(endpoint.host, realm, service, scopes, refused)
             try:
                 token = self._tokens[key] = await self._fetch(endpoint, request)
             except BuildkitError as error:
@@ -137,47 +159,57 @@ class TokenStore:
         return f"Bearer {token.text}"
 
     async def _fetch(self, endpoint: Endpoint, request: TokenRequest) -> Token:
-        lent = await self._keyring.token(request) if self._keyring is not None else None
+        guarded = endpoint.scheme == "https" and not endpoint.may_fall_back
+        in_the_clear = guarded and urlsplit(request.realm).scheme != "https"
+        lent = await self._keyring.token(request) if self._keyring is not None and not in_the_clear else None
         if lent is not None:
             return lent
         credentials = await self._credentials(request.host)
-        if credentials.bearer:
-            return Token(credentials.bearer, float("inf"))
-        return await fetch_token(self._transport, endpoint, request, credentials)
+        if credentials.secret and in_the_clear:
+            raise PermissionDenied(f"{endpoint.host} wants credentials sent in the clear to {request.realm}")
+        return await fetch_token(self._transport, endpoint.tls, request, credentials)
 
 
 async def fetch_token(
-    transport: Transport, endpoint: Endpoint, request: TokenRequest, credentials: Credentials
+    transport: Transport, tls: Tls, request: TokenRequest, credentials: Credentials, *, oauth_first: bool = False
 ) -> Token:
-    """Ask a token server: GET first, OAuth's POST where that is not known; raises `Unauthenticated`."""
-    guarded = endpoint.scheme == "https" and not endpoint.may_fall_back
-    if credentials.secret and guarded and urlsplit(request.realm).scheme != "https":
-        raise PermissionDenied(f"{endpoint.host} wants credentials sent in the clear to {request.realm}")
-    prefix = "failed to fetch oauth token: " if credentials.secret else "failed to fetch anonymous token: "
+    """Ask a token server by GET, then by OAuth's POST if it does not know that; or the other way round.
+
+    Daemons begin with GET, clients with OAuth; who has no user asks by OAuth only. Raises `Unauthenticated`,
+    `Unavailable`.
+    """
+    if credentials.bearer:
+        return Token(credentials.bearer, time.time())
+    get, post = _query(request, tls, credentials), _form(request, tls, credentials)
+    if not credentials.secret:
+        ways, prefix = [get], "failed to fetch anonymous token: "
+    else:
+        ways, prefix = [post, get] if oauth_first else [get, post], "failed to fetch oauth token: "
+        if not credentials.username:
+            ways = [post]
     try:
-        if credentials.secret and not credentials.username:
-            return await _post(transport, endpoint, request, credentials)
-        response = await _get(transport, endpoint, request, credentials)
-        if credentials.secret and response.status in (401, 404, 405):
-            response.close()
-            return await _post(transport, endpoint, request, credentials)
-        return await _read_token(response, "GET")
+        response = await transport.send(ways[0])
+        for way in ways[1:]:
+            if response.status in (401, 404, 405):
+                response.close()
+                response = await transport.send(way)
+        return await _read_token(response)
     except BuildkitError as error:
         error.prefixed(prefix)
         raise
 
 
-async def _get(transport: Transport, endpoint: Endpoint, request: TokenRequest, credentials: Credentials) -> Response:
+def _query(request: TokenRequest, tls: Tls, credentials: Credentials) -> Request:
     query = urlencode([("service", request.service)] * bool(request.service) + [("scope", s) for s in request.scopes])
     url = request.realm + ("&" if "?" in request.realm else "?") + query
     headers: dict[str, str] = {}
     if credentials.secret:
         pair = f"{credentials.username}:{credentials.secret}".encode()
         headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-    return await transport.send(Request("GET", url, headers, endpoint.tls))
+    return Request("GET", url, headers, tls)
 
 
-async def _post(transport: Transport, endpoint: Endpoint, request: TokenRequest, credentials: Credentials) -> Token:
+def _form(request: TokenRequest, tls: Tls, credentials: Credentials) -> Request:
     form = {"scope": " ".join(request.scopes), "service": request.service, "client_id": CLIENT_ID}
     if credentials.username:
         form |= {"grant_type": "password", "username": credentials.username, "password": credentials.secret}
@@ -185,17 +217,14 @@ async def _post(transport: Transport, endpoint: Endpoint, request: TokenRequest,
         form |= {"grant_type": "refresh_token", "refresh_token": credentials.secret}
     content = urlencode(form).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-    response = await transport.send(
-        Request("POST", request.realm, headers, endpoint.tls, body=lambda: BytesIO(content), length=len(content))
-    )
-    return await _read_token(response, "POST")
+    return Request("POST", request.realm, headers, tls, body=lambda: BytesIO(content), length=len(content))
 
 
-async def _read_token(response: Response, method: str) -> Token:
+async def _read_token(response: Response) -> Token:
     if not 200 <= response.status < 300:
         response.close()
         url = response.url.partition("?")[0]
-        text = f"unexpected status from {method} request to {url}: {response.status} {response.reason}"
+        text = f"unexpected status from {response.method} request to {url}: {response.status} {response.reason}"
         raise Unavailable(text) if response.status >= 500 else Unauthenticated(text)
     try:
         raw = json.loads(await response.read(_ANSWER_LIMIT))
@@ -205,7 +234,7 @@ async def _read_token(response: Response, method: str) -> Token:
         raise Unavailable("unable to decode token response") from error
     if not isinstance(text, str) or not text.isascii() or not text or any(c in text for c in "\r\n"):
         raise Unavailable("authorization server did not include a token in the response")
-    return Token(text, time.time() + seconds * USED_SHARE)
+    return Token(text, time.time(), seconds)
 
 
 def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ class Response:
         self._raw = raw
         self.url = url
         """Where the answer came from, after redirects."""
+        self.method = raw.method
         self.status = raw.status
         self.reason = raw.reason
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from buildkit.core.errors import AlreadyExists, BuildkitError, FailedPrecondition, NotFound
 from buildkit.session.session import Session
+
+if TYPE_CHECKING:
+    from buildkit.session.authority import SharedTokens
 
 T = TypeVar("T")
 
@@ -27,6 +30,16 @@ class Sessions:
         self._left: dict[str, str] = {}
         """Shared keys of those that left last."""
         self._wait = wait
+        self._tokens: SharedTokens | None = None
+
+    @property
+    def tokens(self) -> SharedTokens:
+        """What sessions of one user share of registries' tokens."""
+        if self._tokens is None:
+            from buildkit.session.authority import SharedTokens
+
+            self._tokens = SharedTokens()
+        return self._tokens
 
     @asynccontextmanager
     async def attach(self, session: Session) -> AsyncIterator[Session]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.rpc.call import Call
@@ -16,11 +17,14 @@ from buildkit.session.health import Rhythm, watch
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
 
+if TYPE_CHECKING:
+    from buildkit.session.authority import SharedTokens
 
-def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]]) -> Session:
+
+def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]], tokens: SharedTokens) -> Session:
     """A session whose parts call a client; those that it does not advertise in ``metadata`` are None.
 
-    Raises `InvalidInput` for a client without an id.
+    ``tokens`` are those that the sessions of one user share. Raises `InvalidInput` for a client without an id.
     """
     from buildkit.session.remotefiles import RemoteLocals, RemoteOutputs
     from buildkit.session.remotekeys import RemoteAgents, RemoteKeys, RemoteSecrets, RemoteVerifier
@@ -39,7 +43,7 @@ def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]]) -> S
         id=id,
         shared_key=headers.first(metadata, headers.SHARED_KEY),
         locals=RemoteLocals(channel) if offers(headers.FILE_SYNC) else None,
-        auth=RemoteKeys(channel, tokens=offers(headers.FETCH_TOKEN, headers.GET_AUTHORITY))
+        auth=RemoteKeys(channel, tokens, tokens=offers(headers.FETCH_TOKEN, headers.GET_AUTHORITY))
         if offers(headers.CREDENTIALS)
         else None,
         secrets=RemoteSecrets(channel) if offers(headers.GET_SECRET) else None,
@@ -71,7 +75,7 @@ async def host_session(call: Call, sessions: Sessions) -> None:
 
     tunnel = Tunnel(call, connect, ended)
     assert channel is not None  # noqa: S101
-    session = remote_session(channel, call.metadata)
+    session = remote_session(channel, call.metadata, sessions.tokens)
     async with sessions.attach(session):
         channel.start()
         watching = asyncio.create_task(watch(channel, Rhythm.of(call.metadata)))

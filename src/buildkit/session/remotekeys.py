@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
-from buildkit.core.errors import FailedPrecondition, NotFound, Unavailable, Unsupported
+from buildkit.core.errors import BuildkitError, FailedPrecondition, NotFound, Unavailable, Unsupported
+from buildkit.core.values import replace
 from buildkit.oci.auth import Credentials
-from buildkit.oci.tokens import CLIENT_ID, DEFAULT_SECONDS, USED_SHARE, Token, TokenRequest
+from buildkit.oci.tokens import CLIENT_ID, DEFAULT_SECONDS, Token, TokenRequest
 from buildkit.rpc.client import Channel
 from buildkit.session import headers
 from buildkit.session.secrets import LIMIT
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
     from buildkit.api.policysession_pb2 import CheckPolicyRequest, CheckPolicyResponse
+    from buildkit.session.authority import SharedTokens
 
 _SECONDS = 60.0
 """How long a client may take to find credentials: it may ask its user."""
@@ -24,11 +27,12 @@ _SECONDS = 60.0
 class RemoteKeys:
     """A client's keyring: it fetches tokens itself if it can, else it shows its credentials."""
 
-    def __init__(self, channel: Channel, *, tokens: bool) -> None:
+    def __init__(self, channel: Channel, shared: SharedTokens, *, tokens: bool) -> None:
         """``tokens``: the client offers to fetch tokens, and a proof of being the same one."""
         self._channel = channel
+        self._shared = shared
         self._tokens = tokens
-        self._salt = b""
+        self._proofs: dict[tuple[str, bytes], bool] = {}
 
     async def credentials(self, host: str) -> Credentials:
         """What the client shows ``host``."""
@@ -43,9 +47,27 @@ class RemoteKeys:
         return Credentials(found.Username, found.Secret)
 
     async def token(self, request: TokenRequest) -> Token | None:
-        """A token that the client fetched; None when it does not do that."""
-        if not self._tokens or not await self._has_authority(request.host):
+        """A token that this client fetched, or another one of the same user; None when it does not do that."""
+        authority = await self._authority(request.host) if self._tokens else b""
+        if not authority:
             return None
+        place = replace(request, refused="")
+        owned = self._proofs.get((request.host, authority))
+        if owned is None:
+            owned = self._proofs[request.host, authority] = await self._owns(request.host, authority)
+        token = self._shared.find(authority, place) if owned else None
+        if token is not None and token.text != request.refused:
+            return replace(token, shared=True)
+        token = await self._fetch(request)
+        if owned:
+            self._shared.put(authority, place, token)
+        return token
+
+    async def key(self, host: str, salt: bytes) -> bytes | None:
+        """None: the client keeps it."""
+        return None
+
+    async def _fetch(self, request: TokenRequest) -> Token:
         from buildkit.api.auth_pb2 import FetchTokenRequest, FetchTokenResponse
 
         wanted = FetchTokenRequest(
@@ -57,22 +79,34 @@ class RemoteKeys:
         )
         answer = await self._channel.unary(headers.FETCH_TOKEN, wanted.SerializeToString(), seconds=_SECONDS)
         found = FetchTokenResponse.FromString(answer)
-        issued = found.IssuedAt or time.time()
-        return Token(found.Token, issued + (found.ExpiresIn or DEFAULT_SECONDS) * USED_SHARE)
+        return Token(found.Token, found.IssuedAt or time.time(), found.ExpiresIn or DEFAULT_SECONDS)
 
-    async def _has_authority(self, host: str) -> bool:
-        """Whether the client keeps its credentials for ``host`` to itself."""
-        import secrets
-
+    async def _authority(self, host: str) -> bytes:
+        """The public key of a client that keeps its credentials for ``host`` to itself; else ``b""``."""
         from buildkit.api.auth_pb2 import GetTokenAuthorityRequest, GetTokenAuthorityResponse
 
-        self._salt = self._salt or secrets.token_bytes(32)
-        request = GetTokenAuthorityRequest(Host=host, Salt=self._salt).SerializeToString()
+        request = GetTokenAuthorityRequest(Host=host, Salt=self._shared.salt).SerializeToString()
         try:
             answer = await self._channel.unary(headers.GET_AUTHORITY, request, seconds=_SECONDS)
         except (Unsupported, Unavailable):
+            return b""
+        return GetTokenAuthorityResponse.FromString(answer).PublicKey
+
+    async def _owns(self, host: str, authority: bytes) -> bool:
+        """Whether the client proves that the key is its own; nobody owns the key of those without credentials."""
+        from buildkit.api.auth_pb2 import VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse
+        from buildkit.signing.ed25519 import SIGNATURE_SIZE, verify
+
+        if authority == self._shared.anonymous:
             return False
-        return bool(GetTokenAuthorityResponse.FromString(answer).PublicKey)
+        payload = os.urandom(32)
+        request = VerifyTokenAuthorityRequest(Host=host, Salt=self._shared.salt, Payload=payload)
+        try:
+            answer = await self._channel.unary(headers.VERIFY_AUTHORITY, request.SerializeToString(), seconds=_SECONDS)
+        except BuildkitError:
+            return False
+        signed = VerifyTokenAuthorityResponse.FromString(answer).Signed
+        return signed[SIGNATURE_SIZE:] == payload and verify(authority, payload, signed[:SIGNATURE_SIZE])
 
 
 class RemoteSecrets:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import InvalidInput, Unavailable
@@ -13,9 +12,12 @@ from buildkit.rpc.server import Method, ServerCall
 from buildkit.session import headers
 from buildkit.session.session import Agents, Secrets
 
+_NO_TOKENS = "client side tokens disabled"
+_MOST_SECONDS = 86400
+
 
 def auth(keyring: Keyring) -> dict[str, Method]:
-    """``moby.filesync.v1.Auth``. Tokens are fetched here only by a keyring that keeps its credentials."""
+    """``moby.filesync.v1.Auth``: credentials, tokens fetched with them, and proofs of being the same user."""
 
     async def credentials(message: bytes, call: ServerCall) -> bytes:
         from buildkit.api.auth_pb2 import CredentialsRequest, CredentialsResponse
@@ -30,19 +32,37 @@ def auth(keyring: Keyring) -> dict[str, Method]:
         request = TokenRequest(wanted.Host, wanted.Realm, wanted.Service, tuple(wanted.Scopes))
         token = await keyring.token(request)
         if token is None:
-            raise Unavailable("client side tokens disabled")
-        now = time.time()
-        seconds = int(min(max(token.expires - now, 0), 86400))
-        return FetchTokenResponse(Token=token.text, ExpiresIn=seconds, IssuedAt=int(now)).SerializeToString()
+            raise Unavailable(_NO_TOKENS)
+        seconds, issued = int(min(token.seconds, _MOST_SECONDS)), int(token.issued)
+        return FetchTokenResponse(Token=token.text, ExpiresIn=seconds, IssuedAt=issued).SerializeToString()
+
+    async def key(host: str, salt: bytes) -> bytes:
+        found = await keyring.key(host, salt)
+        if found is None:
+            raise Unavailable(_NO_TOKENS)
+        return found
 
     async def authority(message: bytes, call: ServerCall) -> bytes:
-        raise Unavailable("client side tokens disabled")
+        from buildkit.api.auth_pb2 import GetTokenAuthorityRequest, GetTokenAuthorityResponse
+        from buildkit.signing.ed25519 import public_key
+
+        wanted = GetTokenAuthorityRequest.FromString(message)
+        public = public_key(await key(wanted.Host, wanted.Salt))
+        return GetTokenAuthorityResponse(PublicKey=public).SerializeToString()
+
+    async def verify(message: bytes, call: ServerCall) -> bytes:
+        from buildkit.api.auth_pb2 import VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse
+        from buildkit.signing.ed25519 import sign
+
+        wanted = VerifyTokenAuthorityRequest.FromString(message)
+        signature = sign(await key(wanted.Host, wanted.Salt), wanted.Payload)
+        return VerifyTokenAuthorityResponse(Signed=signature + wanted.Payload).SerializeToString()
 
     return {
         headers.CREDENTIALS: Method(unary=credentials),
         headers.FETCH_TOKEN: Method(unary=fetch_token),
         headers.GET_AUTHORITY: Method(unary=authority),
-        headers.VERIFY_AUTHORITY: Method(unary=authority),
+        headers.VERIFY_AUTHORITY: Method(unary=verify),
     }
 
 
