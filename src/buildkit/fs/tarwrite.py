@@ -16,12 +16,11 @@ END = bytes(1024)
 
 _NAME, _PREFIX = 100, 155
 _MOST_7, _MOST_11 = 8**7 - 1, 8**11 - 1
-_ZEROES = tuple(bytes(length) for length in range(512))
 
 
 def padding(size: int) -> bytes:
     """What fills up the last block of a content."""
-    return _ZEROES[-size % 512]
+    return bytes(-size % 512)
 
 
 def header(
@@ -90,7 +89,7 @@ def _block(
     back = b"%b%b%b%b%b" % (
         kind,
         target.ljust(_NAME, b"\0"),
-        b"ustar\x0000" + _ZEROES[64],
+        b"ustar\x0000" + bytes(64),
         numbers,
         prefix.ljust(_PREFIX + 12, b"\0"),
     )
@@ -130,7 +129,7 @@ def _extended(
     outer = ascii_part(joined)[:_NAME].rstrip(b"/")
     return b"".join(
         (
-            _block(outer, EXTENDED, 0, 0, 0, len(text), 0, b"", _ZEROES[16], b""),
+            _block(outer, EXTENDED, 0, 0, 0, len(text), 0, b"", bytes(16), b""),
             text,
             padding(len(text)),
             _block(
