@@ -25,6 +25,7 @@ from buildkit.source.source import Sources
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
 from buildkit.worker.leases import Leases
+from buildkit.worker.platforms import Platforms
 from buildkit.worker.worker import Worker
 
 
@@ -80,6 +81,7 @@ class Builder:
             sources=Sources(self.images, self.locals),
             sessions=self.sessions,
             leases=self.leases,
+            platforms=Platforms(probe=lambda architecture: False),
         )
 
     @asynccontextmanager

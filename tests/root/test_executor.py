@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from tests.kit.rootfs import PATH, busybox_root
 from buildkit.core.errors import Exhausted, ExitError, FailedPrecondition, NotFound
 from buildkit.core.values import replace
 from buildkit.executor import sampling
+from buildkit.executor.bundle import _hold
 from buildkit.executor.executor import Attachment, Container, Process, Resources, Ulimit
 from buildkit.executor.runc import RuncExecutor
 from buildkit.executor.settings import Settings
@@ -116,6 +118,29 @@ async def test_a_killed_process_with_memory_to_spare_is_not_out_of_memory(box):
     with pytest.raises(ExitError, match="exit code: 137") as caught:
         await box.run("sh -c 'kill -9 $$'; exit $?", resources=Resources(memory=30 << 20))
     assert not caught.value.oom
+
+
+async def test_a_source_that_was_mounted_when_a_builder_was_killed_is_unmounted_by_the_next_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("buildkit.executor.bundle.unmount", lambda path: None)
+    monkeypatch.setattr("buildkit.executor.bundle._LONG_OPTIONS", -1)
+    place = tmp_path / "state/killed-source"
+    place.parent.mkdir()
+    with pytest.raises(OSError, match="busy"):
+        _hold((Mount("tmpfs", "tmpfs"),), place)
+    monkeypatch.undo()
+    box = Box(tmp_path)
+    await box.executor.prepare()
+    assert str(place) not in Path("/proc/mounts").read_text() and box.left() == []
+
+
+async def test_a_runtime_copies_itself_where_it_is_found_again(tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    runtime = tmp_path / "crun"
+    runtime.write_text(f'#!/bin/sh\necho "$_LIBCONTAINER_STATEDIR" >> {seen}\nexec {shutil.which("crun")} "$@"\n')
+    runtime.chmod(0o755)
+    box = Box(tmp_path, runtimes=(str(runtime),))
+    await box.run("true")
+    assert set(seen.read_text().splitlines()) == {str(box.state / "runtime")}
 
 
 @pytest.mark.row("X26", "S41")

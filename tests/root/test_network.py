@@ -14,7 +14,9 @@ from tests.kit.rootfs import PATH, busybox_root
 
 from buildkit.core.errors import ExitError, FailedPrecondition, InvalidInput
 from buildkit.core.values import replace
+from buildkit.executor.bridge import LOCKS
 from buildkit.executor.executor import Container, Process
+from buildkit.executor.netns import network_id
 from buildkit.executor.runc import RuncExecutor
 from buildkit.executor.settings import NetworkSettings, Settings
 from buildkit.fs.mount import overlay_of
@@ -101,6 +103,7 @@ def yard(tmp_path, land):
     assert made.addresses() == []
     assert made.records() == []
     assert str(made.state) not in Path("/proc/mounts").read_text()
+    assert list(LOCKS.glob(f"*{network_id()}.lock")) == []
 
 
 @pytest.mark.row("X44", "B16")

@@ -96,3 +96,20 @@ async def test_what_was_not_asked_for_is_not_given(tmp_path):
     with pytest.raises(FailedPrecondition, match="cannot write /nowhere/x"):
         async with outputs.open_file("1", {}):
             pass
+
+
+async def test_a_file_has_no_name_before_it_is_whole(tmp_path):
+    target = tmp_path / "out.tar"
+    async with Destinations([Destination(file=str(target))]).open_file("0", {}) as out:
+        out.write(b"part of it")
+        assert list(tmp_path.iterdir()) == []
+    assert target.read_bytes() == b"part of it" and [*tmp_path.iterdir()] == [target]
+
+
+async def test_a_file_gets_a_name_at_once_where_the_file_system_cannot_do_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "O_TMPFILE", 0)
+    target = tmp_path / "out.tar"
+    async with Destinations([Destination(file=str(target))]).open_file("0", {}) as out:
+        out.write(b"whole")
+        assert len(list(tmp_path.iterdir())) == 1
+    assert target.read_bytes() == b"whole" and [*tmp_path.iterdir()] == [target]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from buildkit.core.errors import Unsupported
-from buildkit.core.platform import Platform, parse_platform
+from buildkit.core.platform import Platform, host_platform, parse_platform
 from buildkit.worker.platforms import Platforms, levels_of, runs_here
 
 HOST = Platform("linux", "amd64")
@@ -75,6 +75,10 @@ def test_levels_that_the_processor_lacks_are_refused_by_name(made):
 
 
 @pytest.mark.root
-def test_the_kernel_is_asked_by_running_a_program():
-    assert runs_here(Platforms().host.architecture)
-    assert not runs_here("mips64")
+def test_the_kernel_is_asked_by_running_a_program_even_where_a_killed_process_did(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "check").write_bytes(b"of a process that was killed")
+    assert runs_here(host_platform().architecture, root)
+    assert not runs_here("mips64", root)
+    assert not root.exists()

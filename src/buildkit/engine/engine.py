@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ from buildkit.store.recovery import worker_id
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
 from buildkit.worker.leases import Leases
-from buildkit.worker.platforms import Platforms
+from buildkit.worker.platforms import Platforms, runs_here
 from buildkit.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _assemble(config: EngineConfig, db: Database, store: Store, executor: LaterE
         sources=open_sources(images, answers, pulls, db),
         sessions=sessions,
         leases=Leases(store),
-        platforms=Platforms(config.platforms),
+        platforms=Platforms(config.platforms, probe=partial(runs_here, root=config.root / "platforms")),
         labels=config.labels,
         devices=config.devices,
         parallelism=parallelism,

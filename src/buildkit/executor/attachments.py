@@ -7,7 +7,6 @@ interfaces like those that are gone.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -19,7 +18,7 @@ from typing import Any
 from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import replace
-from buildkit.executor.bridge import LOCKS
+from buildkit.executor.bridge import LOCKS, locked_file
 from buildkit.executor.cni import Attachment, Network, Plugins
 from buildkit.executor.leases import result_from_leases
 from buildkit.executor.netns import StandIn, drop_namespace, make_namespace, network_id
@@ -110,12 +109,13 @@ class Attachments:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Against other processes that use this network."""
-    LOCKS.mkdir(mode=0o711, parents=True, exist_ok=True)
-    lock = os.open(LOCKS / f"{network_id()}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    path = LOCKS / f"{network_id()}.lock"
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    lock = locked_file(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
+        path.unlink(missing_ok=True)
         os.close(lock)
 
 

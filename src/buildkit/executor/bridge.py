@@ -114,6 +114,20 @@ class Bridge:
             os.pwrite(lock, str(self._index()).encode(), 0)
 
 
+def locked_file(path: Path) -> int:
+    """A descriptor of a file that this process alone has locked, and that whoever has locked it may remove; blocks."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_file(lock, path):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
 def _is_file(lock: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(lock), path.stat())

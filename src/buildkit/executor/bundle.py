@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
@@ -62,11 +61,12 @@ class Bundle:
 
     def open(self) -> None:
         """Hold the sources that are paths: they may lie on mounts that the enclosure does not have."""
+        place = self.directory.with_name(f"{self.directory.name}-source")
         try:
             for source in (self.container.root, *(attachment.source for attachment in self.container.mounts)):
-                self._held.append(_hold(source))
+                self._held.append(_hold(source, place))
             for mount in self._of_devices:
-                self._held.append(_hold(mount.host_path) if mount.type in ("", "bind") else None)
+                self._held.append(_hold(mount.host_path, place) if mount.type in ("", "bind") else None)
         except BaseException:
             self._close_sources()
             raise
@@ -206,8 +206,11 @@ class Bundle:
         return place
 
 
-def _hold(source: Source) -> _Held | None:
-    """Needed for paths, which may lie on mounts that the enclosure lacks, and for mounts that need ``/proc``."""
+def _hold(source: Source, place: Path) -> _Held | None:
+    """Needed for paths, which may lie on mounts that the enclosure lacks, and for mounts that need ``/proc``.
+
+    ``place``: a directory that can be made for a moment, in which `buildkit.executor.sweep` finds what a kill left.
+    """
     flags = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
     if isinstance(source, str):
         try:
@@ -217,16 +220,16 @@ def _hold(source: Source) -> _Held | None:
             raise FailedPrecondition(f"cannot mount {source}: {error.strerror}") from error
     if isinstance(source, Secret) or all(sum(map(len, mount.options)) <= _LONG_OPTIONS for mount in source):
         return None
-    place = mkdtemp(prefix="buildkit-mount-")
+    place.mkdir(mode=0o700)
     try:
-        mount_all(source, place)
+        mount_all(source, str(place))
         try:
-            return _Held(syscalls.open_tree(place, flags), True)
+            return _Held(syscalls.open_tree(str(place), flags), True)
         finally:
             for _ in source:
-                unmount(place)
+                unmount(str(place))
     finally:
-        os.rmdir(place)
+        place.rmdir()
 
 
 def read_identity(root: str, user: str) -> Identity:

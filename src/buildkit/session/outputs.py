@@ -127,8 +127,11 @@ class Destinations:
         target = target.resolve()
         partial = target.with_name(f".{target.name}.{new_id()}")
         try:
-            with _opened(partial, target, "xb") as out, _naming(target):
+            with _nameless(target.parent) or _opened(partial, target, "xb") as out, _naming(target):
                 yield out
+                if isinstance(out.name, int):
+                    # with a directory, though an absolute path needs none, it is linkat(2), which can follow
+                    os.link(f"/proc/self/fd/{out.name}", partial, src_dir_fd=out.name, follow_symlinks=True)
             await asyncio.to_thread(partial.replace, target)
         finally:
             partial.unlink(missing_ok=True)
@@ -200,6 +203,15 @@ def _naming(target: Path) -> Iterator[None]:
             raise
         kind = Exhausted if error.errno in (errno.ENOSPC, errno.EDQUOT) else FailedPrecondition
         raise kind(f"cannot write {target}: {error.strerror}") from error
+
+
+def _nameless(directory: Path) -> BinaryIO | None:
+    """A new file that is gone if this process is killed; None where the file system has none."""
+    try:
+        fd = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except OSError:
+        return None
+    return os.fdopen(fd, "wb", buffering=0)
 
 
 def _opened(path: Path, named: Path, mode: str) -> BinaryIO:

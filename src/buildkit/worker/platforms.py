@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from buildkit.core.errors import Unsupported
-from buildkit.core.identity import new_id
 from buildkit.core.platform import Platform, format_platform, host_platform, normalize, rank
 from buildkit.core.values import replace
 
@@ -37,32 +35,28 @@ def levels_of(flags: Iterable[str]) -> list[str]:
     return found
 
 
-def runs_here(architecture: str) -> bool:
-    """Whether a container can execute programs of ``architecture``: asked of the kernel, in an empty root."""
+def runs_here(architecture: str, root: Path) -> bool:
+    """Whether a container can execute programs of ``architecture``: asked of the kernel, in the empty root ``root``.
+
+    That directory is made, and removed afterwards; after a kill it is used again.
+    """
     from buildkit.executor import tiny
 
     places = (*os.get_exec_path(), "/usr/sbin", "/sbin")
     chroot = next((path for place in places if os.access(path := f"{place}/chroot", os.X_OK)), None)
     if chroot is None or os.geteuid() != 0:
         return False
-    with _temporary() as root:
-        program = root / "check"
+    program = root / "check"
+    root.mkdir(0o700, exist_ok=True)
+    try:
+        program.unlink(missing_ok=True)
         program.write_bytes(tiny.exit_zero(architecture))
         program.chmod(0o500)
         quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
         pid = os.posix_spawn(chroot, ["chroot", str(root), "/check"], {}, file_actions=quiet)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-@contextmanager
-def _temporary() -> Iterator[Path]:
-    """A directory with a file ``check``, at most; tempfile would bring OpenSSL along."""
-    root = Path(os.environ.get("TMPDIR") or "/tmp", f"buildkit-platform-{new_id()}")  # noqa: S108
-    root.mkdir(0o700)
-    try:
-        yield root
     finally:
-        (root / "check").unlink(missing_ok=True)
+        program.unlink(missing_ok=True)
         root.rmdir()
 
 
@@ -74,10 +68,13 @@ class Platforms:
         only: Sequence[Platform] = (),
         *,
         host: Platform | None = None,
-        probe: Callable[[str], bool] = runs_here,
+        probe: Callable[[str], bool],
         cpuinfo: Path = Path("/proc/cpuinfo"),
     ) -> None:
-        """``only`` is what the worker was configured to offer, in place of what is found."""
+        """``only`` is what the worker was configured to offer, in place of what is found.
+
+        ``probe`` tells whether an architecture `runs_here`; one call at a time.
+        """
         self.host = host or host_platform()
         self._only = tuple(normalize(platform) for platform in only)
         self._probe = probe

@@ -29,7 +29,7 @@ class Worker:
     sources: Sources
     sessions: Sessions
     leases: Leases
-    platforms: Platforms = field(default_factory=Platforms)
+    platforms: Platforms
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     parallelism: asyncio.Semaphore | None = None
     trace_parents: dict[str, str] = field(default_factory=dict[str, str])
