@@ -83,6 +83,10 @@ class Sink(Protocol):
         """Take one update."""
 
 
+_GATHERED = 0.01
+"""Seconds that readers may be behind: each batch is a message to a client, and a quick build has dozens of updates."""
+
+
 class Stream:
     """A build's updates in order. Readers see all from the beginning, in batches, until it is closed."""
 
@@ -90,6 +94,7 @@ class Stream:
         self._updates: list[Update] = []
         self._closed = False
         self._grown: list[asyncio.Future[None]] = []
+        self._gathering: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._updates)
@@ -98,7 +103,8 @@ class Stream:
         """Append; ignored once closed."""
         if not self._closed:
             self._updates.append(update)
-            self._wake()
+            if self._grown and self._gathering is None:
+                self._gathering = self._grown[0].get_loop().call_later(_GATHERED, self._wake)
 
     @property
     def updates(self) -> list[Update]:
@@ -111,13 +117,16 @@ class Stream:
         self._wake()
 
     def _wake(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         waiting, self._grown = self._grown, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
 
     async def read(self) -> AsyncIterator[Sequence[Update]]:
-        """Everything so far, then what comes, a batch a turn."""
+        """Everything so far, then what comes, gathered for some milliseconds; the end is told at once."""
         at = 0
         while True:
             if at < len(self._updates):
