@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from tests.kit.fake_daemon import FakeDaemon, listening
+from tests.kit.otlp import ExportTraceServiceRequest
 
 from buildkit.api import control_pb2 as control
 from buildkit.api import gateway_pb2 as gateway
 from buildkit.api import ops_pb2 as ops
-from buildkit.client import solving
+from buildkit.client import solving, tracing
+from buildkit.client.embedded import open_embedded
 from buildkit.client.options import CacheOptions, OutputOptions, SolveOptions
 from buildkit.client.remote import open_remote
 from buildkit.core.errors import (
@@ -26,6 +28,7 @@ from buildkit.core.errors import (
     Unsupported,
 )
 from buildkit.core.progress import LogUpdate, ProgressGroup, StatusUpdate, VertexUpdate, WarningUpdate
+from buildkit.llb import local
 
 DOCKERFILE = SolveOptions(frontend="dockerfile.v0", frontend_attrs={"target": "x"}, ref="ref1")
 
@@ -72,6 +75,63 @@ async def test_a_definition_is_solved_through_the_bridge(tmp_path):
     await solve(daemon, tmp_path, SolveOptions(definition=definition.SerializeToString()))
     inner = gateway.SolveRequest.FromString(daemon.requests["LLBBridge/Solve"])
     assert inner.Definition == definition and inner.Frontend == ""
+
+
+@pytest.mark.row("A182")
+async def test_a_directory_that_the_definition_reads_must_be_lent(tmp_path):
+    daemon = FakeDaemon()
+    definition = local("context").marshal().to_bytes()
+    with pytest.raises(InvalidInput, match=r"^local directory context not enabled$"):
+        await solve(daemon, tmp_path, SolveOptions(definition=definition, locals={"other": str(tmp_path)}))
+    assert "Solve" not in daemon.asked
+    await solve(daemon, tmp_path, SolveOptions(definition=definition, locals={"context": str(tmp_path)}))
+
+
+@pytest.mark.row("A182")
+async def test_the_engine_in_this_process_too_wants_directories_to_be_lent(tmp_path):
+    definition = local("context").marshal().to_bytes()
+    async with open_embedded(tmp_path / "state", waiting=print) as client:
+        with pytest.raises(InvalidInput, match=r"^local directory context not enabled$"):
+            async with client.build(SolveOptions(definition=definition)) as build:
+                await build.result()
+
+
+@pytest.fixture
+def spans():
+    """A daemon that collects spans, and those that it got."""
+    daemon, found = FakeDaemon(), []
+
+    async def take(request, call):
+        for one in ExportTraceServiceRequest.FromString(request).resource_spans:
+            found.extend((one.resource, span) for scope in one.scope_spans for span in scope.spans)
+        return b""
+
+    daemon.streams[tracing.EXPORT] = take
+    return daemon, found
+
+
+@pytest.mark.row("A187")
+async def test_the_daemon_gets_the_clients_span_which_is_that_of_the_solve(spans, tmp_path, monkeypatch):
+    daemon, found = spans
+    monkeypatch.setenv("TRACEPARENT", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+    await solve(daemon, tmp_path)
+    [(resource, span)] = found
+    assert daemon.metadata["Solve"]["traceparent"] == [f"00-{span.trace_id.hex()}-{span.span_id.hex()}-01"]
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == ("0123456789abcdef" * 2, "0123456789abcdef")
+    assert span.name == "build" and 0 < span.start_time_unix_nano < span.end_time_unix_nano
+    assert next((one.key, one.value.string_value) for one in resource.attributes) == ("service.name", "buildctl")
+    assert daemon.asked[-1] == "TraceService/Export"
+
+
+@pytest.mark.row("A187")
+async def test_the_span_of_a_build_that_failed_says_why(spans, tmp_path, monkeypatch):
+    daemon, found = spans
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+    daemon.solve_error = BuildkitError("no way")
+    with pytest.raises(BuildkitError):
+        await solve(daemon, tmp_path)
+    [(_, span)] = found
+    assert span.status.code == 2 and "no way" in span.status.message and not span.parent_span_id
 
 
 @pytest.mark.row("A150", "A180")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,17 @@ def test_a_daemon_tells_why_steps_ran_when_it_is_asked(ours, base):
 def test_another_daemon_refuses_to_tell_by_name(theirs):
     with buildkit.Client(theirs) as client, pytest.raises(Unsupported, match="--explain: this daemon cannot do that"):
         client.build(llb.scratch().file(llb.mkdir("/a")), explain=True)
+
+
+@compared
+@pytest.mark.row("A158")
+def test_metadata_of_a_directory_is_the_same_file_by_either_daemon(ours, theirs, tmp_path):
+    state = llb.local("src", metadata_only=True, metadata_exceptions=["*.md"])
+    definition = state.marshal().to_bytes()
+    trees = []
+    for address in (ours, theirs, ""):
+        image = build(OURS, address, definition, tmp_path)
+        with tarfile.open(fileobj=io.BytesIO(image.blob(image.manifest["layers"][0]))) as tar:
+            trees.append({one.name: tar.extractfile(one).read() for one in tar})
+    assert trees[0] == trees[1] == trees[2]
+    assert trees[0].keys() == {".fsutil-metadata", "README.md"} and b"dir/greeting" in trees[0][".fsutil-metadata"]

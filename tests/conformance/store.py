@@ -371,3 +371,13 @@ class StoreConformance:
         async with store.lease() as lease:
             (layer,) = await store.layers(image.load(lease), Compression(), lease, times=DETERMINISTIC)
             assert layer.descriptor == image.layers[0].descriptor
+
+    async def test_a_tree_that_is_kept_for_the_next_time_may_be_a_layer_as_it_is(self, store):
+        async with store.lease() as lease:
+            async with store.kept_tree("k", lease) as tree:
+                (tree.path / "a").write_text("1")
+                ref = tree.lend(changed=True)
+            (layer,) = await store.layers(ref, PLAIN, lease)
+            with store.content.open(layer.descriptor.digest) as blob, tarfile.open(fileobj=blob) as tar:
+                assert tar.getnames() == ["a"]
+            assert [one.diff_id for one in await store.layers(ref, PLAIN, lease)] == [layer.diff_id]

@@ -3,7 +3,7 @@ import errno
 import json
 
 import pytest
-from tests.kit.daemons import drive, running_daemon
+from tests.kit.daemons import CONTROL, drive, running_daemon
 
 from buildkit.api import control_pb2 as pb
 from buildkit.core.errors import BuildkitError, InvalidInput, NotFound
@@ -82,6 +82,20 @@ async def test_when_a_build_and_its_steps_were_at_work_is_kept_as_spans(peer):
     assert [one["Name"] for one in await spans(first)][-2:] == ["load cache: mkfile /hello", solve["Name"]]
     vertex = (await spans(second))[0]["Attributes"][0]
     assert vertex["Key"] == "vertex" and vertex["Value"]["Value"].startswith("sha256:")
+
+
+@pytest.mark.row("A4", "A11")
+async def test_the_trace_that_is_kept_is_a_part_of_the_clients(peer):
+    trace, span = "0123456789abcdef" * 2, "fedcba9876543210"
+    definition = state().marshal().to_pb()
+    metadata = {"traceparent": [f"00-{trace}-{span}-01"]}
+    await peer.ask(CONTROL, "Solve", metadata, Ref="one", Definition=definition)
+    [event] = await records(peer)
+    parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=event.record.trace.digest)
+    found = [json.loads(line) for line in b"".join(part.data for part in parts).splitlines()]
+    assert {one["SpanContext"]["TraceID"] for one in found} == {trace} and len(found) > 1
+    above = found[-1]["Parent"]
+    assert (above["TraceID"], above["SpanID"], above["Remote"]) == (trace, span, True)
 
 
 @pytest.mark.row("A35", "A188")

@@ -8,7 +8,7 @@ import pytest
 from tests.kit.daemons import drive, running_daemon
 
 from buildkit.core.digest import sha256
-from buildkit.core.errors import BuildkitError, Unsupported
+from buildkit.core.errors import BuildkitError, Unavailable, Unsupported, VertexDetail
 from buildkit.daemon.config import WorkerConfig
 from buildkit.executor.settings import DeviceSettings, NetworkSettings
 from buildkit.llb import http, image, local, mkfile, scratch
@@ -156,6 +156,22 @@ async def test_what_is_not_known_or_not_allowed_is_refused_by_name(peer):
         await peer.control("Solve", Entitlements=["zzz"])
     with pytest.raises(BuildkitError, match=r"security\.insecure is not allowed by build daemon"):
         await peer.control("Solve", Entitlements=["security.insecure"])
+
+
+@pytest.mark.row("A4")
+async def test_errors_of_calls_are_logged_and_have_their_details(peer, caplog):
+    with pytest.raises(BuildkitError) as caught:
+        await drive(peer, scratch().file(mkfile("/no/such", b"")))
+    assert any(isinstance(one, VertexDetail) for one in caught.value.details)
+    told = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert f"/moby.buildkit.v1.Control/Solve returned error: {caught.value}" in told
+
+
+@pytest.mark.row("A4")
+async def test_that_nobody_collects_traces_is_no_error_to_log(peer, caplog):
+    with pytest.raises(Unavailable):
+        await peer.channel.unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export", b"")
+    assert not caplog.records
 
 
 async def test_what_is_missing_is_refused_by_name(peer):

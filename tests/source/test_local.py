@@ -133,10 +133,9 @@ async def test_a_directory_that_can_not_be_read_is_refused_by_name(sources):
                 await open_local(sources).snapshot(Asker(lender), lease)
 
 
-@pytest.mark.row("L46")
-def test_metadata_transfer_is_refused_by_name(sources):
-    with pytest.raises(Unsupported, match=r"local\.metadatatransfer"):
-        open_local(sources, metadatatransfer="true")
+def test_a_kind_of_transfer_that_is_neither_yes_nor_no_is_refused(sources):
+    with pytest.raises(InvalidInput, match=r"invalid value for local\.metadatatransfer 'perhaps'"):
+        open_local(sources, metadatatransfer="perhaps")
 
 
 @pytest.mark.parametrize("text", ["[", "{}", "[1]"])

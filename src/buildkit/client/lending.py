@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from typing import TYPE_CHECKING
 
 from buildkit.client.options import RegistryTLS, SolveOptions
+from buildkit.core import wire
+from buildkit.core.errors import InvalidInput
 from buildkit.session.auth import DockerKeys
 from buildkit.session.files import Directories
 from buildkit.session.outputs import Destinations, resolve_destination
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from buildkit.core.progress import Sink
     from buildkit.oci.hosts import Tls
 
+_OPS, _SOURCE = 1, 3
+"""Fields of ``pb.Definition`` and ``pb.Op``."""
+
 
 @asynccontextmanager
 async def open_session(options: SolveOptions, progress: Sink, shared_key: str = "") -> AsyncIterator[Session]:
@@ -26,6 +31,8 @@ async def open_session(options: SolveOptions, progress: Sink, shared_key: str = 
     Only what is named is lent: a build without secrets has nobody to ask for them. ``progress`` hears which
     credentials are used.
     """
+    if options.definition is not None:
+        _check_locals(options.definition, options.locals)
     keys = DockerKeys(tls={one.host: _tls_of(one) for one in options.registry_tls}, progress=progress)
     with closing(keys):
         async with _agents_of(options) as agents:
@@ -40,6 +47,25 @@ async def open_session(options: SolveOptions, progress: Sink, shared_key: str = 
                 stores=Layouts(options.oci_layouts) if options.oci_layouts else None,
                 outputs=Destinations(places) if places else None,
             )
+
+
+def _check_locals(definition: bytes, lent: Mapping[str, str]) -> None:
+    """Raise `InvalidInput` for a directory that the definition reads and nobody lends."""
+    try:
+        names = list(_locals_of(definition))
+    except InvalidInput:
+        return  # whoever solves it says what is wrong with it
+    for name in names:
+        if name not in lent:
+            raise InvalidInput(f"local directory {name} not enabled")
+
+
+def _locals_of(definition: bytes) -> Iterator[str]:
+    for op in (content for number, _, content in wire.read(definition) if number == _OPS):
+        for source in (content for number, _, content in wire.read(op) if number == _SOURCE):
+            for identifier in (wire.read_text(content) for number, _, content in wire.read(source) if number == 1):
+                if identifier.startswith("local://"):
+                    yield identifier.removeprefix("local://")
 
 
 def _agents_of(options: SolveOptions) -> AbstractAsyncContextManager[Agents | None]:

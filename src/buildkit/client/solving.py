@@ -9,6 +9,7 @@ from buildkit.client.attending import attended
 from buildkit.client.options import SolveOptions, SolveResponse
 from buildkit.client.request import bridge_request, bridge_result, exporter_response, result_metadata, solve_request
 from buildkit.client.statuses import updates_of
+from buildkit.client.tracing import Span
 from buildkit.core import wire
 from buildkit.core.errors import BuildkitError, Canceled
 from buildkit.core.progress import Stream, Update
@@ -63,23 +64,30 @@ class Solving:
 
     async def run(self) -> SolveResponse:
         """The whole build; raises the error that made it fail. Cancelled, it cancels the build at the daemon."""
+        span = Span.begin("build")
         try:
-            return await self._run()
+            response = await self._run(span)
+        except BuildkitError as error:
+            await span.send(self.channel, str(error))
+            raise
+        else:
+            await span.send(self.channel)
+            return response
         finally:
             self.stream.close()
 
-    async def _run(self) -> SolveResponse:
+    async def _run(self, span: Span) -> SolveResponse:
         request = solve_request(self.options, self.ref, self.session.id)
         try:
             await self.channel.unary(CONTROL + "ListWorkers", b"")
         except BuildkitError as error:
             raise told(error, "listing workers for Build: failed to list workers") from None
         async with attended(self.channel, self.options, self.ref):
-            return await self._build(request)
+            return await self._build(request, span)
 
-    async def _build(self, request: bytes) -> SolveResponse:
+    async def _build(self, request: bytes, span: Span) -> SolveResponse:
         status = asyncio.create_task(self._follow())
-        solve = asyncio.create_task(self._unary(CONTROL + "Solve", request))
+        solve = asyncio.create_task(self.channel.unary(CONTROL + "Solve", request, span.metadata))
         bridge = asyncio.create_task(self._converse())
         try:
             async with lend(self.channel, self.session):
@@ -100,22 +108,21 @@ class Solving:
             name_image(self.session.outputs, exporter)
         return SolveResponse(exporter=exporter, metadata=metadata)
 
-    async def _unary(self, path: str, request: bytes) -> bytes:
-        metadata = {_BUILD_ID: [self.ref]} if path.startswith(_BRIDGE) else {}
-        return await self.channel.unary(path, request, metadata)
+    async def _ask(self, method: str, request: bytes) -> bytes:
+        return await self.channel.unary(_BRIDGE + method, request, {_BUILD_ID: [self.ref]})
 
     async def _converse(self) -> dict[str, bytes]:
         """Be the frontend: ask for the one result there is, and return it, or the error."""
-        await self._unary(_BRIDGE + "Ping", b"")
+        await self._ask("Ping", b"")
         try:
-            response = await self._unary(_BRIDGE + "Solve", bridge_request(self.options))
+            response = await self._ask("Solve", bridge_request(self.options))
         except BuildkitError as error:
             from buildkit.rpc.status import to_status
 
-            await self._unary(_BRIDGE + "Return", wire.field(2, to_status(error).SerializeToString()))
+            await self._ask("Return", wire.field(2, to_status(error).SerializeToString()))
             raise
         result = bridge_result(response)
-        await self._unary(_BRIDGE + "Return", wire.field(1, result))
+        await self._ask("Return", wire.field(1, result))
         return result_metadata(result) if "requestid" in self.options.frontend_attrs else {}
 
     async def _follow(self) -> None:

@@ -47,8 +47,9 @@ def finish(
     *,
     response: SolveResponse | None = None,
     error: BaseException | None = None,
+    trace_parent: str = "",
 ) -> BuildRecord:
-    """Write down how a build ended, its blobs first."""
+    """Write down how a build ended, its blobs first. ``trace_parent`` is the client's span."""
     updates = progress.updates
     record = replace(
         record,
@@ -77,7 +78,7 @@ def finish(
         full = store_blob(history, ERROR_TYPE, found.SerializeToString())
         record = replace(record, error=Failure(found.code, found.message), full_error=full)
     failure = record.error.message if record.error is not None else ""
-    spans = trace_of(updates, record.created_at, record.completed_at or 0, failure)
+    spans = trace_of(updates, record.created_at, record.completed_at or 0, failure, trace_parent)
     record = replace(record, trace=store_blob(history, TRACE_TYPE, spans))
     history.complete(record)
     return record

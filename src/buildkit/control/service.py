@@ -122,15 +122,16 @@ class Control:
                 response = await self._engine.solve(request, build.progress, driver=driver, explained=explained)
             except BaseException as error:
                 driver.forget_trees(error)
-                self._remember(record, build, error=error)
+                self._remember(record, build, parent, error=error)
                 raise
-            self._remember(record, build, response=response)
+            self._remember(record, build, parent, response=response)
             return response
 
     def _remember(
         self,
         record: BuildRecord | None,
         build: Build,
+        trace_parent: str,
         *,
         response: SolveResponse | None = None,
         error: BaseException | None = None,
@@ -139,7 +140,9 @@ class Control:
         if record is None:
             return
         try:
-            done = recording.finish(self._history, record, build.progress, response=response, error=error)
+            done = recording.finish(
+                self._history, record, build.progress, response=response, error=error, trace_parent=trace_parent
+            )
         except (BuildkitError, OSError) as failure:
             log.error("no history is kept of build %s: %s", record.ref, failure)
             self._history.abandon(record.ref)

@@ -23,9 +23,13 @@ _SAMPLED = "01"
 _NOWHERE = {"TraceID": "0" * 32, "SpanID": "0" * 16, "TraceFlags": "00", "TraceState": "", "Remote": False}
 
 
-def trace_of(updates: Sequence[Update], started: int, ended: int, error: str) -> bytes:
-    """The trace of a build that began and ended at these nanoseconds since 1970; ``error`` "" when it went well."""
-    trace = secrets.token_hex(16)
+def trace_of(updates: Sequence[Update], started: int, ended: int, error: str, parent: str = "") -> bytes:
+    """The trace of a build that began and ended at these nanoseconds since 1970; ``error`` "" when it went well.
+
+    ``parent`` is the ``traceparent`` of the client's span, if it has one: then this is a part of its trace.
+    """
+    _, trace, above, flags = parent.split("-") if parent else ("", secrets.token_hex(16), "", "")
+    beyond = {**_NOWHERE, "TraceID": trace, "SpanID": above, "TraceFlags": flags, "Remote": True} if above else _NOWHERE
     solve = _place(trace)
     children = [
         _span(
@@ -40,7 +44,7 @@ def trace_of(updates: Sequence[Update], started: int, ended: int, error: str) ->
         for run in _runs(updates)
     ]
     method = [_attribute("rpc.method", _SOLVE), _attribute("rpc.system.name", "grpc")]
-    top = _span(_SOLVE, solve, _NOWHERE, _SERVER, (started, ended), error, method)
+    top = _span(_SOLVE, solve, beyond, _SERVER, (started, ended), error, method)
     top["ChildSpanCount"] = len(children)
     return b"".join(json.dumps(span).encode() + b"\n" for span in (*children, top))
 

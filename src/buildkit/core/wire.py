@@ -42,6 +42,11 @@ def number(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value) if value else b""
 
 
+def fixed(number: int, value: int) -> bytes:
+    """A field of a number that always takes eight bytes; zero is left out."""
+    return varint(number << 3 | 1) + value.to_bytes(8, "little") if value else b""
+
+
 def mapping(number: int, entries: Mapping[str, bytes]) -> bytes:
     """A map from text to bytes, text or messages, sorted by key."""
     encoded = sorted((key.encode(), value) for key, value in entries.items())

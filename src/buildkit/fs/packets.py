@@ -112,6 +112,19 @@ def _decode(message: bytes | memoryview) -> Packet:
     return Packet(kind, found, id & 0xFFFFFFFF, content)
 
 
+def stat_of(message: bytes) -> bytes:
+    """The serialized ``Stat`` in a `STAT` packet that `decode` took."""
+    at, end = 0, len(message)
+    while at < end:
+        tag = message[at]
+        at += 1
+        if tag == 0x12:
+            size, at = _number(message, at)
+            return message[at : at + size]
+        at = _skip(message, at, tag, end)
+    return b""
+
+
 def _decode_stat(message: bytes, at: int, end: int) -> Stat:
     numbers = [0] * 10
     path = link = ""

@@ -14,6 +14,7 @@ from buildkit.session.session import LocalTree, Patterns, Seen
 from buildkit.session.transfer import receive_tree, send_tree
 
 if TYPE_CHECKING:
+    from buildkit.fs.metadata import MetadataReceiver
     from buildkit.fs.receive import Receiver
     from buildkit.fs.send import SentTree
     from buildkit.oci.spec import Descriptor
@@ -28,12 +29,12 @@ class RemoteLocals:
     def tree(self, name: str) -> LocalTree:
         """The directory; whether the client has it shows when it is fetched."""
 
-        async def fetch(wanted: Patterns, receiver: Receiver, seen: Seen) -> None:
+        async def fetch(wanted: Patterns, receiver: Receiver | MetadataReceiver, seen: Seen) -> None:
             await self._fetch(name, wanted, receiver, seen)
 
         return LocalTree(name, fetch=fetch)
 
-    async def _fetch(self, name: str, wanted: Patterns, receiver: Receiver, seen: Seen) -> None:
+    async def _fetch(self, name: str, wanted: Patterns, receiver: Receiver | MetadataReceiver, seen: Seen) -> None:
         fields: dict[str, tuple[str, ...]] = {headers.DIRECTORY_NAME: (name,)}
         for key, values in (
             (headers.INCLUDE, wanted.include),

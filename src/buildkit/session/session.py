@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
     from buildkit.api.policysession_pb2 import CheckPolicyRequest, CheckPolicyResponse
+    from buildkit.fs.metadata import MetadataReceiver
     from buildkit.fs.receive import Receiver
     from buildkit.fs.send import SentTree
     from buildkit.oci.spec import Descriptor
@@ -37,7 +38,7 @@ class Patterns:
     follow: tuple[str, ...] = ()
 
 
-Fetch: TypeAlias = Callable[[Patterns, "Receiver", Seen], Awaitable[None]]
+Fetch: TypeAlias = Callable[[Patterns, "Receiver | MetadataReceiver", Seen], Awaitable[None]]
 """Has a lent directory sent to a receiver; raises `NotFound` when the lender has no such directory."""
 
 

@@ -11,6 +11,7 @@ from buildkit.fs.packets import encode_error
 from buildkit.rpc.call import Call
 
 if TYPE_CHECKING:
+    from buildkit.fs.metadata import MetadataReceiver
     from buildkit.fs.receive import Receiver
     from buildkit.fs.send import Sender
     from buildkit.session.session import Seen
@@ -20,7 +21,7 @@ _FEW = 4 << 10
 _FIRST = 32
 
 
-async def receive_tree(call: Call, receiver: Receiver, seen: Seen) -> None:
+async def receive_tree(call: Call, receiver: Receiver | MetadataReceiver, seen: Seen) -> None:
     """Feed a receiver until the sender is done; the receiver's own error is told to the sender and raised."""
     while not receiver.done:
         messages = await call.receive_views()

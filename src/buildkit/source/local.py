@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from buildkit.core.aio import finish_in_thread
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
 from buildkit.core.platform import Platform
@@ -16,7 +17,7 @@ from buildkit.core.values import dataclass
 from buildkit.fs.filehash import Memory
 from buildkit.oci import spec
 from buildkit.session.registry import Sessions, joining
-from buildkit.session.session import Fetch, Patterns, Session
+from buildkit.session.session import Fetch, LocalTree, Patterns, Session
 from buildkit.source.memory import Fresh
 from buildkit.source.source import Asking
 from buildkit.store.lease import Lease
@@ -25,6 +26,8 @@ from buildkit.store.store import Store
 from buildkit.store.view import View
 
 RECORD_TYPE = "source.local"
+_TRUE = ("1", "t", "T", "true", "True", "TRUE")
+_FALSE = ("0", "f", "F", "false", "False", "FALSE")
 _PAUSE = 100_000_000
 """Nanoseconds between two statuses of a transfer."""
 
@@ -41,6 +44,10 @@ class Wanted:
     shared_key_hint: str = ""
     compare: bool = True
     """Whether files that look the same are taken for the same (``local.differ``)."""
+    metadata: bool = False
+    """Whether only the metadata of files is wanted (``local.metadatatransfer``)."""
+    excepted: tuple[str, ...] = ()
+    """Patterns of those whose content is wanted all the same."""
 
     def key(self, session: str) -> Digest:
         """BuildKit's digest of what is asked for, and from whom."""
@@ -51,6 +58,10 @@ class Wanted:
             ("FollowPaths", self.follow),
         ):
             fields[field] = list(patterns) if patterns is not None else None
+        if self.metadata:
+            fields["MetadataTransfer"] = True
+        if self.excepted:
+            fields["MetadataExceptions"] = list(self.excepted)
         return sha256(spec.encode(fields))
 
 
@@ -65,14 +76,14 @@ class Locals:
         self.memory = memory
 
     def open(self, scheme: str, name: str, attrs: Mapping[str, str], platform: Platform) -> Local:
-        """A source for one directory; raises `InvalidInput`, or `Unsupported` for the transfer of metadata alone."""
+        """A source for one directory; raises `InvalidInput`."""
         session = attrs.get("local.session", "")
         prefix, _, rest = session.partition(":")
         if rest:
             name, session = f"{prefix}-{name}", rest
         transfer = attrs.get("local.metadatatransfer", "")
-        if transfer not in ("", "0", "f", "F", "false", "False", "FALSE"):
-            raise Unsupported("local.metadatatransfer is not supported yet")
+        if transfer not in ("", *_FALSE, *_TRUE):
+            raise InvalidInput(f"invalid value for local.metadatatransfer {transfer!r}")
         wanted = Wanted(
             name,
             session,
@@ -81,6 +92,8 @@ class Locals:
             _parse_list(attrs, "local.followpaths"),
             attrs.get("local.sharedkeyhint", ""),
             compare=attrs.get("local.differ", "") != "none",
+            metadata=transfer in _TRUE,
+            excepted=_parse_list(attrs, "local.metadatatransferexclude") or (),
         )
         return Local(self, wanted)
 
@@ -125,6 +138,8 @@ class Local:
         if session.locals is None:
             raise FailedPrecondition("no local sources enabled")
         tree = session.locals.tree(self._wanted.name)
+        if self._wanted.metadata and (tree.fetch is not None or tree.path is not None):
+            return await self._collect(tree, session.shared_key, step, lease)
         if tree.fetch is not None:
             return await self._receive(tree.fetch, session.shared_key, step, lease)
         if tree.path is None:
@@ -147,6 +162,28 @@ class Local:
                 await fetch(patterns, receiver, seen)
             step.note(local=wanted.name, received=receiver.received, changed=receiver.changed)
             return kept.lend(changed=receiver.changed, announced=receiver.announced, memory=memory)
+
+    async def _collect(self, tree: LocalTree, shared_key: str, step: Asking, lease: Lease) -> Ref:
+        """Have the metadata of a directory, and the files in it that are excepted."""
+        from buildkit.fs.metadata import MetadataReceiver, collect
+        from buildkit.fs.send import SentTree
+
+        wanted = self._wanted
+        key = ":".join((wanted.name, wanted.shared_key_hint, shared_key, "metadata"))
+        patterns = Patterns(wanted.include or (), wanted.exclude or (), wanted.follow or ())
+        description = f"local source for {wanted.name}"
+        store = self._locals.store
+        async with store.kept_tree(key, lease, description=description, record_type=RECORD_TYPE) as kept:
+            receiver = MetadataReceiver(kept.path, wanted.excepted, compare=wanted.compare)
+            with receiver, _Counter(f"transferring {wanted.name}:", step.progress) as seen:
+                if tree.fetch is not None:
+                    await tree.fetch(patterns, receiver, seen)
+                else:
+                    sent = SentTree(str(tree.path), patterns.include, patterns.exclude, patterns.follow, owner=(0, 0))
+                    await finish_in_thread(collect, sent, receiver)
+                    seen(receiver.received)
+            step.note(local=wanted.name, received=receiver.received)
+            return kept.lend(changed=True)
 
     def _view(self, path: Path, step: Asking, lease: Lease) -> Ref:
         wanted = self._wanted

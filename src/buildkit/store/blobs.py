@@ -113,6 +113,8 @@ class Blobs:
             await self._trees.fetch(blob.descriptor, lease)
             async with self._workers:
                 return await asyncio.to_thread(self._recompress, blob, compression, lease)
+        if unit.owner.id == unit.upper:
+            await self._trees.ready(unit.upper, lease)
         lower = await self._trees.mounts(unit.lower, lease) if unit.lower else None
         upper = await self._trees.mounts(unit.upper, lease) if unit.upper else None
         async with self._workers:
