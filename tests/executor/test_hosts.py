@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import stat
+
 import pytest
 
 from buildkit.core.errors import InvalidInput
@@ -69,3 +72,17 @@ def test_resolv_conf_is_written_anew_when_the_host_changes(tmp_path):
     source.write_text("nameserver 2.2.2.2\n")
     assert files.resolv_conf(host_network=False) == path
     assert (tmp_path / "resolv.conf").read_text() == "nameserver 2.2.2.2\n"
+
+
+@pytest.mark.row("X40", "X41")
+def test_nobody_but_root_may_write_the_files_whatever_the_umask_of_the_daemon(tmp_path):
+    files = NameFiles(tmp_path)
+    before = os.umask(0)
+    try:
+        shared = files.hosts("box", (), tmp_path, "box")
+        resolv = files.resolv_conf(host_network=False)
+        (bundle := tmp_path / "bundle").mkdir()
+        own = files.hosts("other", (), bundle, "box")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(os.stat(path).st_mode) for path in (shared, resolv, own)] == [0o644] * 3

@@ -82,6 +82,22 @@ async def test_a_docker_archive_has_what_docker_load_reads(tmp_path):
     assert archive.files["manifest.json"].startswith(b'[{"Config":"blobs/sha256/')
 
 
+@pytest.mark.row("E32")
+async def test_a_docker_archive_with_provenance_names_the_image_for_docker_load(tmp_path):
+    said = Attestation("in-toto", "https://slsa.dev/provenance/v1", b"{}")
+    async with bench(tmp_path) as b:
+        result = Result({"": await b.ref(a="1")}, attestations={"": (said,)})
+        archive = await b.archive(result, "docker", {"name": "foo/bar:x"})
+    manifests = archive.root["manifests"]
+    assert [m.get("annotations", {}).get("vnd.docker.reference.type", "") for m in manifests] == [
+        "",
+        "attestation-manifest",
+    ]
+    (entry,) = json.loads(archive.files["manifest.json"])
+    image = json.loads(archive.blob(manifests[0]["digest"]))
+    assert entry["RepoTags"] == ["foo/bar:x"] and entry["Config"].endswith(image["config"]["digest"].partition(":")[2])
+
+
 @pytest.mark.row("E40")
 async def test_without_tar_the_layout_is_a_directory(tmp_path):
     async with bench(tmp_path) as b:

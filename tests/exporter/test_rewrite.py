@@ -126,3 +126,15 @@ async def test_only_the_base_images_layers_keep_their_times(is_base, time, tmp_p
         assert [one.mtime for one in layer] == [time]
     same = archive.config["rootfs"]["diff_ids"] == [image.layers[0].diff_id]
     assert same == is_base
+
+
+@pytest.mark.row("E38")
+async def test_rewritten_layers_get_the_compression_that_is_asked_for_whatever_was_made_before(tmp_path):
+    attrs = {"rewrite-timestamp": "true", "source-date-epoch": "10"}
+    async with bench(tmp_path) as b:
+        ref = await b.ref(a="1")
+        await b.archive(ref, attrs={**attrs, "compression": "uncompressed"})
+        archive = await b.archive(ref, attrs={**attrs, "compression": "zstd"})
+    (layer,) = archive.root["layers"]
+    assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar+zstd"
+    assert archive.blob(layer["digest"]).startswith(b"\x28\xb5\x2f\xfd")

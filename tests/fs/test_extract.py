@@ -190,6 +190,11 @@ def test_an_archive_without_an_end_mark_is_read(tmp_path: Path) -> None:
     assert unpack(tar_of(("f", b"x"))[:1024], tmp_path / "root") == {"f": "x"}
 
 
+@pytest.mark.parametrize("cut", [513, 600, 1023])
+def test_the_last_file_of_an_archive_may_lack_what_fills_its_block(tmp_path: Path, cut: int) -> None:
+    assert unpack(tar_of(("f", b"x"))[:cut], tmp_path / "root") == {"f": "x"}
+
+
 def test_a_damaged_header_is_refused(tmp_path: Path) -> None:
     content = bytearray(tar_of(("f", b"x")))
     content[0] ^= 1

@@ -121,7 +121,7 @@ class NameFiles:
         if hostname == default and not extra:
             return self._write("hosts", text)
         path = bundle / "hosts"
-        path.write_text(text)
+        _write_readable(path, text)
         return str(path)
 
     def _write(self, name: str, text: str) -> str:
@@ -129,10 +129,17 @@ class NameFiles:
         with self._lock:
             if self._written.get(name) != text:
                 scratch = self._directory / f"{name}.{os.getpid()}.tmp"
-                scratch.write_text(text)
+                _write_readable(scratch, text)
                 scratch.replace(path)
                 self._written[name] = text
         return str(path)
+
+
+def _write_readable(path: Path, text: str) -> None:
+    """Everybody in the container may read it, nobody but root write it, whatever this process's umask is."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644), "w") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text)
 
 
 def _read(path: Path) -> str:

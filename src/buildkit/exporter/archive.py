@@ -75,7 +75,8 @@ class ArchiveExporter:
                 return Exported(response, root, documents)
             await finish_in_thread(_write_layout, Layout.create(directory), exporting.store.content, blobs, root, names)
             return Exported(response, root, documents)
-        records = archive_records(exporting.store.content, blobs, root, names, docker=self.kind == "docker")
+        loaded = image.manifests[0] if self.kind == "docker" else None
+        records = archive_records(exporting.store.content, blobs, root, names, loaded)
         try:
             async with outputs.open_file(exporting.id, response) as out:
                 with exporting.stage("sending tarball"):
@@ -125,9 +126,16 @@ class Record:
 
 
 def archive_records(
-    content: ContentStore, blobs: Sequence[Descriptor], root: Descriptor, names: Sequence[str], *, docker: bool
+    content: ContentStore,
+    blobs: Sequence[Descriptor],
+    root: Descriptor,
+    names: Sequence[str],
+    loaded: Descriptor | None = None,
 ) -> list[Record]:
-    """What is in the archive, sorted by name."""
+    """What is in the archive, sorted by name. ``loaded`` is the manifest that ``docker load`` is told of.
+
+    BuildKit leaves that out where the root is an index, and older Dockers cannot load what it writes then.
+    """
     records = {f"blobs/{algorithm(blob.digest)}/": Record("", 0o755) for blob in blobs}
     records["blobs/"] = Record("", 0o755)
     for blob in blobs:
@@ -135,8 +143,8 @@ def archive_records(
     index = Index(OCI_INDEX, tuple(named_roots(root, names)))
     records["index.json"] = Record("", 0o644, encode(index.to_json()))
     records["oci-layout"] = Record("", 0o444, _LAYOUT)
-    if docker:
-        records["manifest.json"] = Record("", 0o644, docker_manifest(content.read(root.digest), names))
+    if loaded is not None:
+        records["manifest.json"] = Record("", 0o644, docker_manifest(content.read(loaded.digest), names))
     return [replace(record, name=name) for name, record in sorted(records.items())]
 
 

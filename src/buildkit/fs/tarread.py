@@ -108,8 +108,10 @@ class TarReader:
         left = self._left + self._padding
         while left:
             piece = self._some(left)
-            if not piece:
+            if not piece and left > self._padding:
                 raise Corrupt("archive is truncated in the middle of a file")
+            if not piece:
+                break  # the padding of the last member may be missing
             left -= len(piece)
         self._left = self._padding = 0
 

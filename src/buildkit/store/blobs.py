@@ -89,10 +89,15 @@ class Blobs:
         return found
 
     def _find(self, unit: Unit, compression: Compression, lease: Lease, times: TimePolicy) -> LayerBlob | None:
-        """A tar that will do: of the compression asked for, or any if that is not forced."""
+        """A tar that will do: of the compression asked for, or any if that is not forced.
+
+        Layers whose times are rewritten always get the compression asked for, as in BuildKit.
+        """
         usable = self._usable(unit, lease, times)
         same = next((blob for blob in usable if blob.compression == compression.kind), None)
-        return same or (usable[0] if usable and not compression.force else None)
+        if same is not None or compression.force:
+            return same
+        return next((blob for blob in usable if times.kind != "clamp" or blob.times == AS_IMPORTED), None)
 
     def _usable(self, unit: Unit, lease: Lease, times: TimePolicy) -> list[LayerBlob]:
         """Tars of the unit under this policy that are here, or were imported and may be fetched."""
