@@ -100,6 +100,17 @@ def test_pushing_again_uploads_nothing(project, registry_host):
     assert project.image(None, "-t", name, "--push", root="other").digest == first
 
 
+@pytest.mark.row("E65")
+def test_a_base_is_mounted_from_its_repository_and_never_downloaded(project, registry_host, base, tmp_path):
+    project.build(f"FROM {base}\nENV A=b\n", "-t", f"{registry_host}/mounted:1", "--push")
+    (layer,) = json.loads(run("skopeo", "inspect", "--tls-verify=false", f"docker://{registry_host}/mounted:1"))[
+        "Layers"
+    ]
+    assert not list((tmp_path / "state").rglob(f"*{layer.removeprefix('sha256:')}*"))
+    found = run("skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{registry_host}/mounted:1")
+    assert "distribution.source" not in found
+
+
 def test_files_are_delivered_as_they_are(project, tmp_path):
     project.build(None, "-o", f"type=local,dest={tmp_path}/out", "-o", f"type=tar,dest={tmp_path}/out.tar")
     (tmp_path / "untarred").mkdir()

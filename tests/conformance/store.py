@@ -14,6 +14,7 @@ from tests.kit.stores import FakeImage, commit, files_of, tar_of
 from buildkit.core.digest import sha256
 from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound, Unauthenticated, Unsupported
 from buildkit.core.values import replace
+from buildkit.oci.spec import SOURCE_PREFIX
 from buildkit.store.blobs import Compression
 from buildkit.store.times import DETERMINISTIC, NEUTRAL, TimePolicy
 
@@ -278,6 +279,19 @@ class StoreConformance:
             shown = await asyncio.gather(*(files_of(store, ref, lease) for _ in range(5)))
             assert shown == [{"a": "1", "b": "2"}] * 5
             assert len(image.fetched) == 2
+
+    @pytest.mark.row("E65")
+    async def test_a_layer_knows_all_repositories_that_it_was_seen_in(self, store):
+        image, key = FakeImage(store, [tar_of(a="1")]), f"{SOURCE_PREFIX}r.example"
+        async with store.lease() as lease:
+            for repository in ("b", "a", "b"):
+                at = [
+                    replace(layer, descriptor=replace(layer.descriptor, annotations={key: repository, "other": "x"}))
+                    for layer in image.layers
+                ]
+                ref = store.import_image(at, image.fetch, lease)
+            (layer,) = await store.layers(ref, Compression("gzip"), lease)
+            assert layer.descriptor.annotations == {key: "b,a", "other": "x"}
 
     @pytest.mark.row("X69")
     async def test_images_share_the_layers_they_have_in_common(self, store):

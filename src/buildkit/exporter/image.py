@@ -11,11 +11,10 @@ from buildkit.core.values import dataclass, replace
 from buildkit.exporter.attrs import ImageAttrs, parse_flag, parse_image_attrs
 from buildkit.exporter.commit import Image, commit_image, documents_of, names_of, response_of
 from buildkit.exporter.exporter import Exported, Exporting
-from buildkit.oci.spec import Descriptor
+from buildkit.oci.spec import SOURCE_PREFIX, Descriptor
 from buildkit.store.blobs import Compression
 from buildkit.store.refs import Ref
 
-_SOURCE_PREFIX = "containerd.io/distribution.source."
 _FLAGS = {
     "push": False,
     "push-by-digest": False,
@@ -96,8 +95,8 @@ def _origins(layers: Sequence[Descriptor]) -> dict[str, tuple[str, ...]]:
     origins: dict[str, tuple[str, ...]] = {}
     for layer in layers:
         for key, value in sorted(layer.annotations.items()):
-            if key.startswith(_SOURCE_PREFIX):
-                host = key.removeprefix(_SOURCE_PREFIX)
+            if key.startswith(SOURCE_PREFIX):
+                host = key.removeprefix(SOURCE_PREFIX)
                 found = tuple(f"{host}/{repository}" for repository in value.split(",") if repository)
                 origins[layer.digest] = origins.get(layer.digest, ()) + found
     return origins

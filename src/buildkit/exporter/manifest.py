@@ -17,6 +17,7 @@ from buildkit.oci.spec import (
     OCI_INDEX,
     OCI_LAYER,
     OCI_MANIFEST,
+    SOURCE_PREFIX,
     Descriptor,
     Index,
     Json,
@@ -26,7 +27,6 @@ from buildkit.oci.spec import (
 
 _OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 _INTERNAL = ("containerd.io/uncompressed", "buildkit/createdat")
-_SOURCE_PREFIX = "containerd.io/distribution.source."
 
 _NAMES = {
     (oci, foreign, packed): base + (packed and separator + packed)
@@ -65,7 +65,7 @@ def public_layer(layer: Descriptor, *, oci: bool, keep_foreign: bool = False) ->
         annotations = {
             key: value
             for key, value in layer.annotations.items()
-            if key not in _INTERNAL and not key.startswith(_SOURCE_PREFIX)
+            if key not in _INTERNAL and not key.startswith(SOURCE_PREFIX)
         }
     media_type = layer_media_type(layer.media_type, oci=oci, keep_foreign=keep_foreign)
     urls = layer.urls if keep_foreign else ()

@@ -39,6 +39,8 @@ MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 _MOST_BYTES = (1 << 63) - 1
+SOURCE_PREFIX = "containerd.io/distribution.source."
+"""Annotation of layers, never in manifests: repositories, by comma, of the registry it names, which have the blob."""
 MANIFEST_SIZE_LIMIT = 8 << 20
 """Bytes; a larger manifest, index or config is refused unread."""
 

@@ -10,10 +10,10 @@ from buildkit.core.digest import Digest, parse_digest
 from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput
 from buildkit.core.platform import Platform, host_platform
 from buildkit.core.progress import Reporter
-from buildkit.core.values import dataclass
+from buildkit.core.values import dataclass, replace
 from buildkit.oci.names import Reference, parse_reference
 from buildkit.oci.registry import Registry
-from buildkit.oci.spec import Descriptor
+from buildkit.oci.spec import SOURCE_PREFIX, Descriptor
 from buildkit.session.registry import Sessions
 from buildkit.source.answers import Answers
 from buildkit.source.manifest import PulledImage, layers_key, manifest_key, pull_image
@@ -21,7 +21,7 @@ from buildkit.source.origin import FromLayout, FromRegistry, Origin, Visits
 from buildkit.source.pull import Pulls
 from buildkit.source.source import Asking
 from buildkit.store.lease import Lease
-from buildkit.store.refs import Ref
+from buildkit.store.refs import LayerSource, Ref
 from buildkit.store.store import Store
 
 MODES = ("default", "pull", "local")
@@ -170,7 +170,7 @@ class Image:
         store = self._images.store
         origin = self._wanted.origin(step.sessions())
         ref = store.import_image(
-            image.layers,
+            [_located(layer, *origin.repository) for layer in image.layers],
             Fetcher(store, origin, step.progress, self._wanted.name).fetch,
             lease,
             description=f"pulled from {self._wanted.name}",
@@ -207,6 +207,15 @@ class Image:
             return await work
         finally:
             step.progress.status(status, started=started, completed=time.time_ns())
+
+
+def _located(layer: LayerSource, registry: str, repository: str) -> LayerSource:
+    """The layer, saying where it is, which is not for manifests to say."""
+    descriptor = layer.descriptor
+    annotations = {key: value for key, value in descriptor.annotations.items() if not key.startswith(SOURCE_PREFIX)}
+    if registry:
+        annotations[SOURCE_PREFIX + registry] = repository
+    return replace(layer, descriptor=replace(descriptor, annotations=annotations))
 
 
 class Fetcher:

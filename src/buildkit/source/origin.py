@@ -26,6 +26,11 @@ T = TypeVar("T")
 class Origin(Protocol):
     """One image's place."""
 
+    @property
+    def repository(self) -> tuple[str, str]:
+        """The registry and the repository in it; empty when the image is elsewhere."""
+        ...
+
     async def resolve(self) -> Descriptor:
         """What the name stands for now."""
 
@@ -117,6 +122,11 @@ class FromRegistry:
         self._visit = visit
         self._reference = reference
 
+    @property
+    def repository(self) -> tuple[str, str]:
+        """See `Origin.repository`."""
+        return self._reference.domain, self._reference.path
+
     async def resolve(self) -> Descriptor:
         """Ask the registry, once in a session."""
         return await self._visit.resolve(self._reference)
@@ -144,6 +154,11 @@ class FromLayout:
         self._ids = (session,) if session else ids
         self._store = store
         self._digest = digest
+
+    @property
+    def repository(self) -> tuple[str, str]:
+        """None."""
+        return "", ""
 
     async def resolve(self) -> Descriptor:
         """Look the digest up; its media type is told by its contents."""

@@ -52,6 +52,7 @@ def _find(parts: Parts, below: Record | None, layer: LayerSource) -> Record | No
         if record.parents == parents:
             blobs = parts.records.blobs(record.id)
             if any(b.descriptor.digest == layer.descriptor.digest and b.times == AS_IMPORTED for b in blobs):
+                parts.records.add_sources(record.id, layer.descriptor)
                 return record
     return None
 

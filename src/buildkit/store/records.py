@@ -13,7 +13,7 @@ from typing import Any
 from buildkit.core.db import Database
 from buildkit.core.digest import Digest
 from buildkit.core.values import dataclass, replace
-from buildkit.oci.spec import Descriptor
+from buildkit.oci.spec import SOURCE_PREFIX, Descriptor
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS refs (
@@ -239,6 +239,19 @@ class Records:
                 blob.created,
             ),
         )
+
+    def add_sources(self, id: str, descriptor: Descriptor) -> None:
+        """Remember further repositories that have a ref's blob."""
+        known = next(b.descriptor.annotations for b in self.blobs(id) if b.descriptor.digest == descriptor.digest)
+        merged = dict(known)
+        for key, value in descriptor.annotations.items():
+            if key.startswith(SOURCE_PREFIX):
+                merged[key] = ",".join(dict.fromkeys(filter(None, (*known.get(key, "").split(","), value))))
+        if merged != known:
+            self._db.execute(
+                "UPDATE ref_blobs SET annotations = ? WHERE ref = ? AND digest = ?",
+                (json.dumps(merged), id, descriptor.digest),
+            )
 
     def forget_blob(self, id: str, digest: Digest) -> None:
         """A layer tar is lost."""
