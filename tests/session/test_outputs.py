@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,10 @@ async def test_a_file_gets_a_name_at_once_where_the_file_system_cannot_do_withou
         out.write(b"whole")
         assert len(list(tmp_path.iterdir())) == 1
     assert target.read_bytes() == b"whole" and [*tmp_path.iterdir()] == [target]
+
+
+async def test_a_new_file_gets_its_name_in_one_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "replace", lambda self, target: pytest.fail("renamed"))
+    async with Destinations([Destination(file=str(tmp_path / "out.tar"))]).open_file("0", {}) as out:
+        out.write(b"whole")
+    assert (tmp_path / "out.tar").read_bytes() == b"whole"

@@ -129,10 +129,7 @@ class Destinations:
         try:
             with _nameless(target.parent) or _opened(partial, target, "xb") as out, _naming(target):
                 yield out
-                if isinstance(out.name, int):
-                    # with a directory, though an absolute path needs none, it is linkat(2), which can follow
-                    os.link(f"/proc/self/fd/{out.name}", partial, src_dir_fd=out.name, follow_symlinks=True)
-            await asyncio.to_thread(partial.replace, target)
+                await asyncio.to_thread(_put_in_place, out, partial, target)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -212,6 +209,19 @@ def _nameless(directory: Path) -> BinaryIO | None:
     except OSError:
         return None
     return os.fdopen(fd, "wb", buffering=0)
+
+
+def _put_in_place(out: BinaryIO, partial: Path, target: Path) -> None:
+    """Give a file its name; one that has none yet gets ``partial`` on the way, if it replaces another."""
+    if isinstance(out.name, int):
+        nameless = f"/proc/self/fd/{out.name}"
+        # with a directory, though an absolute path needs none, it is linkat(2), which can follow
+        try:
+            os.link(nameless, target, src_dir_fd=out.name, follow_symlinks=True)
+            return
+        except FileExistsError:
+            os.link(nameless, partial, src_dir_fd=out.name, follow_symlinks=True)
+    partial.replace(target)
 
 
 def _opened(path: Path, named: Path, mode: str) -> BinaryIO:
