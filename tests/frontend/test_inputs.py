@@ -64,7 +64,9 @@ def archive():
 
 
 @pytest.mark.row("D120", "D122")
-@pytest.mark.parametrize(("content", "filename"), [(archive(), "Dockerfile"), (b"FROM x", "context")])
+@pytest.mark.parametrize(
+    ("content", "filename"), [(archive(), "Dockerfile"), (b"FROM x", "context")], ids=["tar", "text"]
+)
 async def test_a_downloaded_context_is_an_archive_or_the_dockerfile_itself(content, filename):
     bridge = FakeBridge({"https://example.org/x": {"context": content, "Dockerfile": b"FROM y"}})
     found = await inputs({"context": "https://example.org/x"}, bridge).read_dockerfile()

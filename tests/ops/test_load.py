@@ -6,7 +6,7 @@ from tests.kit.llb_ops import Ops, file, run, source
 from buildkit.api import ops as pb
 from buildkit.core.digest import sha256
 from buildkit.core.entitlement import Grants
-from buildkit.core.errors import InvalidInput, PermissionDenied
+from buildkit.core.errors import InvalidInput, PermissionDenied, VertexDetail
 from buildkit.core.platform import Platform, host_platform
 from buildkit.ops.load import NOTHING_SPECIAL, Rules, encode_op, load
 
@@ -93,6 +93,30 @@ async def test_an_op_that_lacks_something_is_refused(op, message):
     ops = Ops()
     ops.add(op)
     with pytest.raises(InvalidInput, match=message):
+        await loaded(ops.definition())
+
+
+@pytest.mark.parametrize(
+    ("op", "used"), [(pb.Op(merge=pb.MergeOp(inputs=[pb.MergeInput()] * 3)), 3), (pb.Op(diff=pb.DiffOp()), 2)]
+)
+async def test_a_merge_or_difference_of_other_inputs_than_it_has_is_refused(op, used):
+    op.diff.lower.SetInParent() if used == 2 else None
+    op.diff.upper.SetInParent() if used == 2 else None
+    ops = Ops()
+    ops.add(op, ops.add(source("x")))
+    with pytest.raises(InvalidInput, match=f"invalid {op.WhichOneof('op')} op of {used} inputs with 1 inputs"):
+        await loaded(ops.definition())
+
+
+async def test_an_op_that_is_refused_is_named():
+    ops = Ops()
+    ops.add(source("docker-image://x:1"), metadata=pb.OpMetadata(caps={"colour": True}))
+    with pytest.raises(InvalidInput, match=r"colour \(docker-image://x:1\)$") as caught:
+        await loaded(ops.definition())
+    assert caught.value.details == (VertexDetail(sha256(ops.content[0])),)
+    ops = Ops()
+    digest = ops.add(pb.Op(exec=pb.ExecOp()))
+    with pytest.raises(InvalidInput, match=rf"no meta \({digest}\)$"):
         await loaded(ops.definition())
 
 

@@ -238,6 +238,15 @@ async def test_a_mount_that_points_outside_of_the_inputs_and_outputs_is_refused(
     assert not isinstance(caught.value, AssertionError) and str(caught.value)
 
 
+async def test_a_root_of_a_kind_that_there_is_not_is_refused_by_its_number(shop, base):
+    op = run("true", mounts=(pb.Mount(dest="/", input=0, mountType=99),))
+    ops = Ops()
+    made = ops.add(op, ops.add(source(f"tree://{base}")))
+    with pytest.raises(InvalidInput, match="invalid mount type 99 for /"):
+        async with shop.built(ops.definition(made)):
+            pass
+
+
 async def test_a_failing_step_keeps_what_it_used(shop, base):
     with pytest.raises(ExitError):
         await shop.text(on(base, sh("exit 3")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from buildkit.core.db import Database
 from buildkit.core.errors import NotFound
 from buildkit.fs.contenthash import Selector
+from buildkit.fs.copy import CopyOptions, copy_tree
 from buildkit.store import view as view_module
 from buildkit.store.store import Store
 from buildkit.store.view import Changed, View
@@ -304,3 +306,14 @@ def test_a_file_that_changed_while_it_was_copied_from_its_listing_is_refused(roo
         file.write("more")
     with open(root / "a") as source, pytest.raises(Changed, match="a"):
         listing.check("a", before, source.fileno(), "unused", -1)
+
+
+@pytest.mark.parametrize("options", [CopyOptions(), CopyOptions(allow_wildcard=True, allow_empty_wildcard=True)])
+def test_a_file_that_never_was_there_is_not_found_and_has_not_changed(root, tmp_path, options):
+    (tmp_path / "to").mkdir()
+    source, target = (os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (root, tmp_path / "to"))
+    with ExitStack() as open_files:
+        for fd in (source, target):
+            open_files.callback(os.close, fd)
+        with pytest.raises(NotFound, match=r"lstat /\{: no such"):
+            copy_tree(source, target, "{", "/", options, View(str(root)).listing())

@@ -176,10 +176,10 @@ class _Copier:
         parts = resolve_parts(self._source_root, source, follow_last=options.follow_links)
         self._prefix = "/".join(parts)
         with explained("lstat", source):
+            if self._listing is None or not self._listing.has(self._prefix):
+                status = self._status(self._source_root, parts)  # raises for what never was there
             if self._listing is not None:
                 status = self._listing.status(self._prefix)
-            else:
-                status = self._status(self._source_root, parts)
         is_dir = stat.S_ISDIR(status.st_mode)
         with explained("mkdir", dest):
             ensure = dest if dest.endswith(("/", "/.")) else dest.rpartition("/")[0]

@@ -10,7 +10,7 @@ from buildkit.api import ops as pb
 from buildkit.core import wire
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.entitlement import Grants
-from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.errors import BuildkitError, InvalidInput, VertexDetail
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.progress import ProgressGroup
 from buildkit.core.values import dataclass
@@ -196,15 +196,14 @@ def _vertex(
     maker: Maker,
     rules: Rules,
 ) -> Vertex[Result]:
-    check_op(op)
-    check_caps(metadata.caps)
-    check_entitlements(op, rules.entitlements)
-    if op.WhichOneof("op") == "exec" and op.exec.cdiDevices:
-        from buildkit.ops.devices import settle_devices
-
-        settle_devices(op.exec, rules.entitlements, rules.devices)
     inputs = tuple(Edge(vertices[one.digest], one.index) for one in op.inputs)
-    name = metadata.description.get(CUSTOM_NAME) or op_name(op, [edge.vertex.name for edge in inputs])
+    name = metadata.description.get(CUSTOM_NAME)
+    try:
+        check_op(op)
+        name = name or op_name(op, [edge.vertex.name for edge in inputs])
+        _check_wishes(op, metadata, rules)
+    except BuildkitError as error:
+        raise error.suffixed(f" ({name or client_digest})").detailed(VertexDetail(client_digest)) from None
     description = Description(op, metadata, name, _platform(op))
     return Vertex(
         digest=digest,
@@ -215,6 +214,16 @@ def _vertex(
         client_digest=client_digest if client_digest != digest else "",
         turn=maker.turn(description),
     )
+
+
+def _check_wishes(op: pb.Op, metadata: pb.OpMetadata, rules: Rules) -> None:
+    """Raises for an op that asks for what it may not have, or what there is not."""
+    check_caps(metadata.caps)
+    check_entitlements(op, rules.entitlements)
+    if op.WhichOneof("op") == "exec" and op.exec.cdiDevices:
+        from buildkit.ops.devices import settle_devices
+
+        settle_devices(op.exec, rules.entitlements, rules.devices)
 
 
 def _platform(op: pb.Op) -> Platform:

@@ -90,7 +90,7 @@ class Preparation:
     async def _root(self, number: int, mount: pb.Mount, ref: Ref | None) -> None:
         """Always a tree that can be written, since mount points are made in it."""
         if mount.mountType != pb.BIND:
-            raise InvalidInput(f"invalid mount type {pb.MountType.Name(mount.mountType)} for {mount.dest}")
+            raise InvalidInput(f"invalid mount type {_kind(mount.mountType)} for {mount.dest}")
         draft = await self._draft(number, mount, ref)
         self._made.root = draft.mounts()
         self._made.readonly_root = mount.readonly
@@ -204,3 +204,10 @@ async def find_secret(worker: Worker, step: Step, id: str, *, optional: bool) ->
         if optional:
             return None
         raise error.prefixed(f"secret {id}: ") from None
+
+
+def _kind(number: pb.MountType.ValueType) -> str:
+    try:
+        return pb.MountType.Name(number)
+    except ValueError:
+        return str(number)

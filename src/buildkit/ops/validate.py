@@ -25,6 +25,8 @@ def check_op(op: pb.Op) -> None:
         raise InvalidInput("invalid diff op with nil lower or upper input")
     elif kind == "passthrough":
         _check_passthrough(op)
+    elif kind in ("merge", "diff"):
+        _check_sides(op)
 
 
 def _check_exec(op: pb.ExecOp) -> None:
@@ -36,6 +38,16 @@ def _check_exec(op: pb.ExecOp) -> None:
         raise InvalidInput("invalid exec op with no mounts")
     if not any(mount.dest == ROOT for mount in op.mounts):
         raise InvalidInput("invalid exec op with no rootfs")
+
+
+def _check_sides(op: pb.Op) -> None:
+    """Every input is merged or compared, in their order."""
+    if op.WhichOneof("op") == "merge":
+        used = len(op.merge.inputs)
+    else:
+        used = sum(side.input != NOTHING for side in (op.diff.lower, op.diff.upper))
+    if used != len(op.inputs):
+        raise InvalidInput(f"invalid {op.WhichOneof('op')} op of {used} inputs with {len(op.inputs)} inputs")
 
 
 def _check_passthrough(op: pb.Op) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from buildkit.core.entitlement import Grants
-from buildkit.core.errors import FailedPrecondition, InvalidInput, Unsupported
+from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput, Unsupported
 from buildkit.core.progress import Stream, WarningUpdate
 from buildkit.core.result import Result
 from buildkit.core.values import dataclass, replace
@@ -17,7 +17,7 @@ from buildkit.llb.definition import Definition
 from buildkit.ops.load import Rules, load
 from buildkit.ops.make import OpMaker
 from buildkit.solve.reading import Reader
-from buildkit.solve.refs import FrontendRequest, LazyRef, own
+from buildkit.solve.refs import FrontendRequest, LazyRef, locate, own
 from buildkit.solve.resolving import SourceResolver, shown
 from buildkit.solver.job import Job
 from buildkit.source.image import Images
@@ -103,7 +103,11 @@ class BuildBridge:
         edge = None
         if definition.ops:
             rules = Rules(self.entitlements, self.resolver().judge, self.worker.devices)
-            edge = await load(definition.to_message(), OpMaker(self.worker, rules), rules)
+            try:
+                edge = await load(definition.to_message(), OpMaker(self.worker, rules), rules)
+            except BuildkitError as error:
+                locate(error, definition)
+                raise
         ref = LazyRef(definition, edge)
         if evaluate:
             await ref.evaluate(self.job)

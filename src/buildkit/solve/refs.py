@@ -38,18 +38,20 @@ class LazyRef:
         try:
             return await job.build(self.edge)
         except BuildkitError as error:
-            self._locate(error)
+            locate(error, self.definition)
             raise
 
-    def _locate(self, error: BuildkitError) -> None:
-        source = self.definition.source
-        if source is None or any(isinstance(detail, SourceDetail) for detail in error.details):
+
+def locate(error: BuildkitError, definition: Definition) -> None:
+    """Tell an error about a step which lines of the source the step comes from."""
+    source = definition.source
+    if source is None or any(isinstance(detail, SourceDetail) for detail in error.details):
+        return
+    for detail in error.details:
+        if isinstance(detail, VertexDetail):
+            for place in source.locations_of(detail.digest):
+                error.detailed(place.file.detail(place.ranges))
             return
-        for detail in error.details:
-            if isinstance(detail, VertexDetail):
-                for place in source.locations_of(detail.digest):
-                    error.detailed(place.file.detail(place.ranges))
-                return
 
 
 def own(ref: object) -> LazyRef:

@@ -401,7 +401,7 @@ class EdgeState(Lookup[R]):
                 state.complete(cached=True)
         self.take_maps()
         if self.output >= len(outputs):
-            self.fail(state.blame(InvalidInput(f"output {self.output} is wanted and the step gives {len(outputs)}")))
+            self.fail(state.blame(InvalidInput(f"output {self.output} of {state.vertex.name}: it has {len(outputs)}")))
         else:
             self.finish(outputs[self.output], self.home.results.name(outputs[self.output]))
 
