@@ -267,3 +267,16 @@ async def test_a_client_returns_bytes_of_metadata_and_what_it_attests(peer):
     ]
     names = [one["name"].partition("@")[0] for one in statements[0]["subject"]]
     assert names == ["pkg:docker/x/y", "raw"]
+
+
+@pytest.mark.row("E134")
+async def test_what_is_attested_must_be_regular_files(peer):
+    driver = Driver(peer, Exporters=[{"Type": "image", "Attrs": {"name": "x/y"}}])
+    files = scratch().file(mkdir("/d").mkdir("/d/one"))
+    ref, said = await driver.solve(TREE), await driver.solve(files)
+    platform = {"ID": "p", "Platform": {"os": "linux", "architecture": "amd64"}}
+    metadata = {"refs.platforms": json.dumps({"Platforms": [platform]}).encode()}
+    bundle = {"kind": 1, "ref": {"id": said}, "path": "d"}
+    result = {"refs": {"refs": {"p": {"id": ref}}}, "metadata": metadata}
+    with pytest.raises(BuildkitError, match="d/one is not a regular file"):
+        await driver.end(result={**result, "attestations": {"p": {"attestation": [bundle]}}})

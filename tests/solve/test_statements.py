@@ -90,3 +90,15 @@ async def test_nobody_but_the_builder_tells_where_things_come_from():
     statement = json.dumps({**STATEMENT, "predicateType": kind}).encode()
     with pytest.raises(InvalidInput, match=r"^frontend may not bundle provenance attestations$"):
         await read(Attestation("bundle", "", ref=REF, path="b"), **{"b/1": statement})
+
+
+@pytest.mark.row("E134")
+async def test_a_statement_of_more_than_40_megabytes_is_refused(monkeypatch):
+    from buildkit.solve import statements
+
+    assert statements.LARGEST == 40 << 20
+    monkeypatch.setattr(statements, "LARGEST", 10)
+    said = Attestation("in-toto", KIND, ref=REF, path="f")
+    assert await read(said, f=b"0123456789")
+    with pytest.raises(InvalidInput, match=r"^cannot read in-toto attestation: f exceeds 10 bytes$"):
+        await read(said, f=b"0123456789a")

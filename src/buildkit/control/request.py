@@ -23,8 +23,6 @@ def read_request(message: pb.SolveRequest, id: str, allowed: frozenset[str]) -> 
     """
     _check_compatibility(message.CompatibilityVersion)
     _check_caches(message)
-    if message.EnableSessionExporter:
-        raise Unsupported("exporters chosen by the session (EnableSessionExporter) are not supported yet")
     if message.ProxyNetwork:
         raise Unsupported("the proxy network is not supported yet")
     return SolveRequest(
@@ -37,6 +35,7 @@ def read_request(message: pb.SolveRequest, id: str, allowed: frozenset[str]) -> 
         exporters=_exporters(message),
         entitlements=grant(message.Entitlements, allowed),
         policies=(from_pb(message.SourcePolicy),) if message.SourcePolicy.rules else (),
+        session_exporters=message.EnableSessionExporter,
         policy_session=message.SourcePolicySession,
         internal=message.Internal,
         provenance=not message.Internal,

@@ -27,7 +27,7 @@ def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]], toke
     ``tokens`` are those that the sessions of one user share. Raises `InvalidInput` for a client without an id.
     """
     from buildkit.session.remotefiles import RemoteLocals, RemoteOutputs
-    from buildkit.session.remotekeys import RemoteAgents, RemoteKeys, RemoteSecrets, RemoteVerifier
+    from buildkit.session.remotekeys import RemoteAgents, RemoteChooser, RemoteKeys, RemoteSecrets, RemoteVerifier
     from buildkit.session.remotestores import RemoteStores, RemoteUploads
 
     id = headers.first(metadata, headers.ID)
@@ -52,6 +52,7 @@ def remote_session(channel: Channel, metadata: Mapping[str, Sequence[str]], toke
         outputs=RemoteOutputs(channel, files=takes_files, images=takes_images) if takes_files or takes_images else None,
         uploads=RemoteUploads(channel) if offers(headers.PULL) else None,
         verifier=RemoteVerifier(channel) if offers(headers.CHECK_POLICY) else None,
+        chooser=RemoteChooser(channel) if offers(headers.FIND_EXPORTERS) else None,
     )
 
 

@@ -1,9 +1,11 @@
-"""What a far client knows: credentials, secrets, ssh agents."""
+"""What a far client knows and decides: credentials, secrets, ssh agents, policies, outputs."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition, NotFound, Unavailable, Unsupported
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from buildkit.api.policysession_pb2 import CheckPolicyRequest, CheckPolicyResponse
     from buildkit.session.authority import SharedTokens
+    from buildkit.session.session import ChosenExporter
 
 _SECONDS = 60.0
 """How long a client may take to find credentials: it may ask its user."""
@@ -141,6 +144,34 @@ class RemoteVerifier:
 
         answer = await self._channel.unary(headers.CHECK_POLICY, request.SerializeToString())
         return CheckPolicyResponse.FromString(answer)
+
+
+class RemoteChooser:
+    """A client that chooses exporters when a result is there."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def choose(self, metadata: Mapping[str, bytes], refs: Sequence[str]) -> Sequence[ChosenExporter]:
+        """What the client answers; nothing when it has no opinion."""
+        from buildkit.api.exporter_pb2 import FindExportersRequest, FindExportersResponse
+        from buildkit.session.session import ChosenExporter
+
+        request = FindExportersRequest(metadata=metadata, refs=refs).SerializeToString()
+        try:
+            answer = await self._channel.unary(headers.FIND_EXPORTERS, request)
+        except (Unsupported, Unavailable):
+            return ()
+        found = FindExportersResponse.FromString(answer).exporters
+        return [ChosenExporter(one.Type, dict(one.Attrs)) for one in found]
+
+    async def conclude(self, response: Mapping[str, str]) -> None:
+        """Tell the client; not to listen is its right."""
+        from buildkit.api.exporter_pb2 import FinalizeExportRequest
+
+        request = FinalizeExportRequest(exporter_response=response).SerializeToString()
+        with suppress(Unsupported, Unavailable):
+            await self._channel.unary(headers.FINALIZE_EXPORT, request)
 
 
 class RemoteAgents:

@@ -133,6 +133,24 @@ class Verifier(Protocol):
         """A decision, or what it wants to know of the source first."""
 
 
+class Chooser(Protocol):
+    """Chooses where a result goes when it sees what came of the build (row A170)."""
+
+    async def choose(self, metadata: Mapping[str, bytes], refs: Sequence[str]) -> Sequence[ChosenExporter]:
+        """Further exporters, for a result with this metadata and so many refs; none if it does not care."""
+
+    async def conclude(self, response: Mapping[str, str]) -> None:
+        """Everything is exported; ``response`` is that of the whole build."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenExporter:
+    """One output that a client wants."""
+
+    type: str
+    attrs: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Session:
     """One client. ``shared_key`` is the same for clients that lend the same directories."""
@@ -147,6 +165,7 @@ class Session:
     outputs: Outputs | None = None
     uploads: Uploads | None = None
     verifier: Verifier | None = None
+    chooser: Chooser | None = None
 
     @classmethod
     def new(
@@ -161,6 +180,7 @@ class Session:
         outputs: Outputs | None = None,
         uploads: Uploads | None = None,
         verifier: Verifier | None = None,
+        chooser: Chooser | None = None,
     ) -> Session:
         """A session with a random id."""
         return cls(
@@ -174,4 +194,5 @@ class Session:
             outputs=outputs,
             uploads=uploads,
             verifier=verifier,
+            chooser=chooser,
         )

@@ -10,7 +10,7 @@ from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Reporter, Stream, VertexUpdate, WarningUpdate
 from buildkit.core.result import Result
-from buildkit.core.values import dataclass
+from buildkit.core.values import dataclass, replace
 from buildkit.exporter.exporter import Exported, Exporter, Exporting
 from buildkit.exporter.exporters import open_exporter
 from buildkit.oci.hosts import INSECURE
@@ -18,7 +18,7 @@ from buildkit.oci.names import Reference
 from buildkit.oci.registry import Access, Registry
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
-from buildkit.solve.request import ExportedImage, SolveRequest
+from buildkit.solve.request import ExportedImage, ExporterRequest, SolveRequest
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.store.store import Store
@@ -48,6 +48,23 @@ class Outputs:
                 attrs.setdefault(_EPOCH_ATTRIBUTE, epoch)
             exporters.append(open_exporter(wanted.type, attrs))
         return cls(tuple(exporters), store, sessions, registry)
+
+    async def chosen(self, result: Result[Ref], request: SolveRequest) -> Outputs:
+        """With the exporters that the session chooses for this result, after those of the request."""
+        session = await self.sessions.get(request.session)
+        if session.chooser is None:
+            return self
+        refs = [ref.id for ref in result.refs.values() if ref is not None]
+        found = await session.chooser.choose(result.metadata, refs)
+        wanted = tuple(ExporterRequest(one.type, one.attrs) for one in found)
+        more = Outputs.open(replace(request, exporters=wanted), self.store, self.sessions, self.registry)
+        return replace(self, exporters=(*self.exporters, *more.exporters))
+
+    async def conclude(self, response: Mapping[str, str], request: SolveRequest) -> None:
+        """Tell the session that chose exporters how the build ended."""
+        session = await self.sessions.get(request.session)
+        if session.chooser is not None:
+            await session.chooser.conclude(response)
 
     async def write(
         self, result: Result[Ref], request: SolveRequest, lease: Lease, progress: Stream

@@ -49,6 +49,8 @@ class SolveRequest:
     """Whether names of sources are looked up anew."""
     provenance: bool = False
     """Say also what each result was made from."""
+    session_exporters: bool = False
+    """Ask the session for further exporters once the result is there."""
     trace_parent: str = ""
     """The client's span, as W3C Trace Context writes it."""
     deterministic: bool = False

@@ -100,7 +100,9 @@ class Builder:
                     )
                     raise
                 await self._learn(request, job, lease, since, explained)
-                if request.exporters:
+                if request.session_exporters:
+                    outputs = await outputs.chosen(result, request)
+                if outputs.exporters:
                     made = await _attested(wanted, Reader(store, job, lease))
                     if attested is not None:
                         for platform, said in _predicates(wanted, job, started, attested, self.environment).items():
@@ -108,14 +110,14 @@ class Builder:
                     result = replace(result, attestations=made)
                 result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
                 response, images = await outputs.write(result, request, lease, progress)
+                response = {**_shown(result), **response}
+                if request.session_exporters:
+                    await outputs.conclude(response, request)
                 predicates = {}
                 if request.provenance:
                     recorded = replace(attested or Wanted(), mode="max", version="v1")
                     predicates = _predicates(wanted, job, started, recorded, self.environment)
-        shown = {
-            key: value.decode("utf-8", "replace") for key, value in result.metadata.items() if key.startswith(_SHOWN)
-        }
-        return SolveResponse({**shown, **response}, result.metadata, predicates, images)
+        return SolveResponse(response, result.metadata, predicates, images)
 
     def _traced(self, request: SolveRequest) -> AbstractContextManager[None]:
         """The steps of a request belong to its client's trace."""
@@ -175,6 +177,12 @@ async def evaluate(wanted: Result[LazyRef], job: Job[Ref | None]) -> Result[Ref]
 
     found = await gather_all(one(ref) for ref in wanted.refs.values())
     return Result(dict(zip(wanted.refs, found, strict=True)), wanted.single, wanted.metadata)
+
+
+def _shown(result: Result[Ref]) -> dict[str, str]:
+    """What a frontend says of its result to whoever asked for the build."""
+    found = {key: value for key, value in result.metadata.items() if key.startswith(_SHOWN)}
+    return {key: value.decode("utf-8", "replace") for key, value in found.items()}
 
 
 def _own(one: Attestation[object]) -> Attestation[LazyRef]:
