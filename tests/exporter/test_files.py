@@ -10,11 +10,35 @@ import pytest
 from tests.kit.exports import bench, platforms
 from tests.kit.trees import listing, plant
 
-from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.errors import InvalidInput
 from buildkit.core.result import Attestation, Result
+from buildkit.core.values import replace
 from buildkit.exporter.delivery import Delivery
 from buildkit.exporter.exporters import open_exporter
 from buildkit.store.times import DETERMINISTIC
+
+INLINE = {"inline-only": b"true"}
+STATEMENT = """{
+  "_type": "https://in-toto.io/Statement/v1",
+  "predicateType": "https://p",
+  "subject": [
+    {
+      "name": "a",
+      "digest": {
+        "sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+      }
+    },
+    {
+      "name": "z/b",
+      "digest": {
+        "sha256": "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
+      }
+    }
+  ],
+  "predicate": {
+    "a": 1
+  }
+}"""
 
 
 def members(path):
@@ -129,16 +153,70 @@ def test_unknown_types_are_refused():
         open_exporter("moby", {})
 
 
-@pytest.mark.row("E83")
-async def test_attestations_beside_files_are_refused_unless_inline_only(tmp_path):
-    def result(**metadata):
-        attestation = Attestation("in-toto", "p", metadata=metadata)
-        return Result({"": None}, attestations={"linux/amd64": (attestation,)})
+def said(path="provenance.json", **metadata):
+    return Attestation("in-toto", "https://p", b'{"a":1}', path=path, metadata=metadata)
 
+
+@pytest.mark.row("E83")
+@pytest.mark.parametrize("kind", ["local", "tar"])
+async def test_attestations_lie_beside_the_files_that_they_are_about(kind, tmp_path):
     async with bench(tmp_path) as b:
-        await b.export("local", result(**{"inline-only": b"true"}), directory=tmp_path / "out")
-        with pytest.raises(Unsupported, match="attestations"):
-            await b.export("local", result(), directory=tmp_path / "out")
+        ref = await b.ref(a="1", z__b="2")
+        result = Result({"": ref}, attestations={"": (said("x/provenance.json"), said("one.json", **INLINE))})
+        await b.export(kind, result, {"attestation-prefix": "my-"}, file=tmp_path / "t", directory=tmp_path / "out")
+        await b.export("local", ref, directory=tmp_path / "again")
+    if kind == "tar":
+        with tarfile.open(tmp_path / "t") as tar:
+            tar.extractall(tmp_path / "out")
+    assert sorted(listing(tmp_path / "out")) == ["a", "my-provenance.json", "z", "z/b"]
+    assert sorted(listing(tmp_path / "again")) == ["a", "z", "z/b"]
+    statement = tmp_path / "out" / "my-provenance.json"
+    assert statement.stat().st_mode & 0o777 == 0o600
+    assert statement.read_text() == STATEMENT
+
+
+@pytest.mark.row("E83")
+async def test_attestations_of_several_platforms_in_one_directory_are_named_after_them(tmp_path):
+    both = platforms(linux__amd64=None, linux__arm64=None)
+    both = replace(both, attestations={"linux/amd64": (said(),), "linux/arm64": (said(),)})
+    async with bench(tmp_path) as b:
+        await b.export("local", both, {"platform-split": "false"}, directory=tmp_path / "one")
+        await b.export("local", both, directory=tmp_path / "split")
+    assert sorted(listing(tmp_path / "one")) == ["provenance.linux_amd64.json", "provenance.linux_arm64.json"]
+    assert [name for name in listing(tmp_path / "split") if "/" in name] == [
+        "linux_amd64/provenance.json",
+        "linux_arm64/provenance.json",
+    ]
+
+
+@pytest.mark.row("E83")
+@pytest.mark.parametrize(
+    ("listed", "prefix", "text"),
+    [
+        ((said("x/a.json"), said("y/a.json")), "", "duplicate attestation path name a.json"),
+        ((said(),), "no/", "invalid attestation path name 'no/provenance.json'"),
+        ((said("d"),), "", "attestation d: a directory of that name is in the way"),
+    ],
+)
+async def test_names_of_attestations_that_cannot_be_are_refused(listed, prefix, text, tmp_path):
+    async with bench(tmp_path) as b:
+        result = Result({"": await b.ref(d__b="2")}, attestations={"": listed})
+        with pytest.raises(InvalidInput, match=text):
+            await b.export("local", result, {"attestation-prefix": prefix}, directory=tmp_path / "out")
+
+
+@pytest.mark.row("E83")
+async def test_an_attestation_takes_the_place_of_a_link_and_writes_nowhere_else(tmp_path):
+    (tmp_path / "outside").write_text("kept")
+    async with bench(tmp_path) as b:
+        async with b.store.draft(None, b.lease) as draft:
+            async with draft.mounted() as path:
+                (path / "provenance.json").symlink_to(tmp_path / "outside")
+            ref = await draft.commit()
+        result = Result({"": ref}, attestations={"": (said(),)})
+        await b.export("local", result, directory=tmp_path / "out")
+    assert (tmp_path / "outside").read_text() == "kept"
+    assert (tmp_path / "out" / "provenance.json").read_text().startswith("{")
 
 
 @pytest.mark.row("E5", "E88", "S103")

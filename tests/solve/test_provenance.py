@@ -28,6 +28,7 @@ def captured(**fields):
     [
         ("", Wanted("max")),
         ("mode=min,inline-only=true", Wanted("min", inline_only=True)),
+        ("filename=x.json", Wanted(filename="x.json")),
         ("mode=full,builder-id=https://x,reproducible=1", Wanted("max", "v1", "https://x", True)),
     ],
 )

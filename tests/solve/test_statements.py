@@ -42,7 +42,7 @@ async def test_a_file_of_a_ref_is_what_is_said():
     subjects = (Subject("raw", "x"),)
     said = Attestation("in-toto", KIND, ref=REF, path="f", subjects=subjects, metadata={"inline-only": b"true"})
     (found,) = await read(said, f=b"{}")
-    assert found == Attestation("in-toto", KIND, b"{}", subjects=subjects, metadata={"inline-only": b"true"})
+    assert found == Attestation("in-toto", KIND, b"{}", None, "f", subjects, {"inline-only": b"true"})
 
 
 async def test_a_bundle_is_a_directory_of_statements():

@@ -44,7 +44,8 @@ def attest(
 
     Unless it is an OCI ``artifact`` it looks like an image for no platform.
     """
-    layers = [_layer(one, _statement(one, target, platform, names)) for one in attestations]
+    own = subjects_of(target, platform, names)
+    layers = [_layer(one, go_json(statement_of(one, own)).encode()) for one in attestations]
     config = _EMPTY if artifact else _config(layers)
     manifest: dict[str, Json] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
     if artifact:
@@ -82,22 +83,21 @@ def _package_url(name: str, platform: Platform) -> str:
     return f"pkg:docker/{path}{version}?platform={quote(format_platform(normalize(platform)), safe='')}"
 
 
-def _statement(one: Attestation[Ref], target: Descriptor, platform: Platform, names: Sequence[str]) -> bytes:
+def statement_of(one: Attestation[Ref], own: Sequence[dict[str, Json]]) -> dict[str, Json]:
+    """The in-toto statement; ``own`` are the subjects of what it is attached to. Raises `InvalidInput`."""
     if one.kind != "in-toto" or one.ref is not None:
         raise Internal(f"attestation {one.predicate_type}: its content is not at hand")
-    own = subjects_of(target, platform, names)
-    subjects = [raw for subject in one.subjects or (Subject("self"),) for raw in _named(subject, own)]
+    subjects: list[Json] = [*(raw for subject in one.subjects or (Subject("self"),) for raw in _named(subject, own))]
     try:
         predicate = json.loads(one.content or b"null")
     except ValueError as error:
         raise InvalidInput(f"failed to marshal attestation {one.predicate_type}: {error}") from None
-    statement = {
+    return {
         "_type": STATEMENT_TYPE,
         "predicateType": one.predicate_type,
         "subject": subjects,
         "predicate": predicate,
     }
-    return go_json(statement).encode()
 
 
 def _named(subject: Subject, own: Sequence[dict[str, Json]]) -> Iterator[dict[str, Json]]:

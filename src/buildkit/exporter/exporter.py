@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from buildkit.session.session import Outputs
     from buildkit.store.blobs import Compression
     from buildkit.store.content import ContentStore
+    from buildkit.store.draft import Draft
     from buildkit.store.lease import Lease
     from buildkit.store.refs import Layer, Ref
 
@@ -43,6 +44,9 @@ class LayerStore(Protocol):
 
     def mounted(self, ref: Ref | None, lease: Lease) -> AbstractAsyncContextManager[Path]:
         """A path to read the tree at."""
+
+    def draft(self, parent: Ref | None, lease: Lease) -> AbstractAsyncContextManager[Draft]:
+        """A tree to write to, which is gone after the scope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

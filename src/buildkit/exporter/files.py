@@ -6,7 +6,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
 from time import time_ns
 from typing import BinaryIO
@@ -61,6 +61,8 @@ class FilesExporter:
     epoch: Epoch | None = None
     split: bool | None = None
     delete: bool = False
+    prefix: str = ""
+    """What the names of attestations begin with."""
 
     @property
     def name(self) -> str:
@@ -77,12 +79,10 @@ class FilesExporter:
         platforms = platforms_of(result)
         if result.single and len(platforms) > 1:
             raise InvalidInput("unable to export multiple platforms without map")
-        if any(one.metadata.get("inline-only") != b"true" for many in result.attestations.values() for one in many):
-            raise Unsupported("attestations beside exported files are not supported yet")
         async with AsyncExitStack() as mounts:
             trees: list[_Tree] = []
             for platform in platforms:
-                mounted = exporting.store.mounted(ref_of(result, platform.id), exporting.lease)
+                mounted = self._mounted(platform, result, exporting)
                 epoch = choose_epoch(self.epoch, result.metadata, platform.id)
                 root = await mounts.enter_async_context(mounted)
                 trees.append(_Tree(platform, str(root), epoch.nanoseconds if epoch else None))
@@ -91,6 +91,24 @@ class FilesExporter:
             else:
                 await self._export_local(trees, result, exporting)
         return Exported()
+
+    def _mounted(
+        self, platform: ExportPlatform, result: Result[Ref], exporting: Exporting
+    ) -> AbstractAsyncContextManager[Path]:
+        """Where a platform's tree lies, with what is attested about it unless that is for images alone."""
+        ref = ref_of(result, platform.id)
+        listed = result.attestations.get(platform.id) or result.attestations.get("", ())
+        wanted = [one for one in listed if one.metadata.get("inline-only") != b"true"]
+        if not wanted:
+            return exporting.store.mounted(ref, exporting.lease)
+        from buildkit.exporter.statementfiles import attested
+
+        apart = result.single or self._splits(result)
+        suffix = "" if apart else platform.id.replace("/", "_")
+        return attested(ref, wanted, exporting, prefix=self.prefix, platform=suffix)
+
+    def _splits(self, result: Result[Ref]) -> bool:
+        return not result.single if self.split is None else self.split
 
     async def _export_tar(self, trees: Sequence[_Tree], result: Result[Ref], exporting: Exporting) -> None:
         async with exporting.need_outputs().open_file(exporting.id, {}) as out:
@@ -108,7 +126,7 @@ class FilesExporter:
     async def _export_local(self, trees: Sequence[_Tree], result: Result[Ref], exporting: Exporting) -> None:
         outputs = exporting.need_outputs()
         target = outputs.directory(exporting.id)
-        split = not result.single if self.split is None else self.split
+        split = self._splits(result)
         if not split:
             await finish_in_thread(_refuse_collisions, trees)
         if target is None:
@@ -304,7 +322,7 @@ class TreeTar:
 
 
 def open_files(kind: str, attrs: Mapping[str, str]) -> FilesExporter:
-    """An exporter with these attributes; raises `InvalidInput`, or `Unsupported` for attestation names."""
+    """An exporter with these attributes; raises `InvalidInput`."""
     epoch_text = attrs.get("source-date-epoch")
     epoch = None if epoch_text is None else Epoch.parse(epoch_text, "source-date-epoch")
     split: bool | None = None
@@ -317,6 +335,4 @@ def open_files(kind: str, attrs: Mapping[str, str]) -> FilesExporter:
     mode = attrs.get("mode", "").strip().lower() or "copy"
     if mode not in _MODES:
         raise InvalidInput(f'invalid local exporter mode "{attrs["mode"]}"')
-    if attrs.get("attestation-prefix"):
-        raise Unsupported("attestation-prefix is not supported yet: no attestations are exported beside files")
-    return FilesExporter(kind, epoch, split, mode == "delete" and kind == "local")
+    return FilesExporter(kind, epoch, split, mode == "delete" and kind == "local", attrs.get("attestation-prefix", ""))

@@ -47,6 +47,11 @@ class Entry:
         """Whether it is a directory."""
         return stat.S_ISDIR(self.stat.st_mode)
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.stat.st_mode)
+
     def open(self) -> int:
         """A reading descriptor of a regular file, never of what a link points to."""
         return os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.dir_fd)

@@ -204,7 +204,7 @@ def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
 
     kind = slsa1.PREDICATE_TYPE if wanted.version == "v1" else slsa02.PREDICATE_TYPE
     metadata = {"inline-only": b"true"} if wanted.inline_only else {}
-    return Attestation("in-toto", kind, predicate, metadata=metadata)
+    return Attestation("in-toto", kind, predicate, path=wanted.filename, metadata=metadata)
 
 
 def _predicates(

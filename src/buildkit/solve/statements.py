@@ -52,7 +52,7 @@ async def _read(one: Attestation[LazyRef], reader: Reader) -> list[Attestation[R
         return await _unbundle(one, one.ref, reader)
     _check_type(one.predicate_type, "set")
     content = await _file(one.ref, one.path, reader)
-    return [_held(one, one.predicate_type, content, one.subjects)]
+    return [_held(one, one.path, one.predicate_type, content, one.subjects)]
 
 
 async def _unbundle(bundle: Attestation[LazyRef], ref: LazyRef, reader: Reader) -> list[Attestation[Ref]]:
@@ -68,12 +68,14 @@ async def _unbundle(bundle: Attestation[LazyRef], ref: LazyRef, reader: Reader) 
         _check_type(kind, "bundle")
         subjects = tuple(_subject(raw, path) for raw in statement.get("subject") or ())
         content = go_json(json.loads(json.dumps(statement.get("predicate"), sort_keys=True))).encode()
-        found.append(_held(bundle, kind, content, subjects))
+        found.append(_held(bundle, path, kind, content, subjects))
     return found
 
 
-def _held(one: Attestation[LazyRef], kind: str, content: bytes, subjects: tuple[Subject, ...]) -> Attestation[Ref]:
-    return Attestation("in-toto", kind, content, subjects=subjects, metadata=one.metadata)
+def _held(
+    one: Attestation[LazyRef], path: str, kind: str, content: bytes, subjects: tuple[Subject, ...]
+) -> Attestation[Ref]:
+    return Attestation("in-toto", kind, content, path=path, subjects=subjects, metadata=one.metadata)
 
 
 def _check_type(kind: str, done: str) -> None:

@@ -23,6 +23,8 @@ class Wanted:
     reproducible: bool = False
     inline_only: bool = False
     """Only for images that are pushed or stored, not for files."""
+    filename: str = "provenance.json"
+    """What it is called beside exported files."""
 
 
 def parse_wanted(options: Mapping[str, str]) -> Wanted | None:
@@ -52,6 +54,7 @@ def parse_wanted(options: Mapping[str, str]) -> Wanted | None:
         attrs.get("builder-id", ""),
         _flag(attrs, "reproducible"),
         _flag(attrs, "inline-only"),
+        attrs.get("filename", "provenance.json"),
     )
 
 
