@@ -53,6 +53,19 @@ def test_a_corpus_that_is_not_there_says_so(tmp_path):
         open_corpus(str(tmp_path))
 
 
+def test_a_crash_over_check_comments_is_a_choice_when_ours_lists_stages_or_says_what_is_wrong():
+    question = "frontend.targets"
+    given, answer = case(), ours([1])
+    given.expected["subrequests"][question] = {"panic": "x"}
+    given.expected["instructions"] = answer["instructions"] = {"stages": [{"name": "a", "base": "b"}]}
+    answer["subrequests"][question] = {"metadata": {"result.json": {"targets": [{"name": "a"}]}}}
+    assert chosen(given, differences(given, answer), answer, pytest.fail) == {"targets-below-check-comments"}
+    given.expected["instructions"] = answer["instructions"] = {"error": {"text": "bad"}}
+    assert chosen(given, differences(given, answer), answer, pytest.fail) is None
+    answer["subrequests"][question] = {"error": {"text": "bad"}}
+    assert chosen(given, differences(given, answer), answer, pytest.fail) == {"targets-below-check-comments"}
+
+
 META = {
     "session_id": "s",
     "local_unique_id": "u",

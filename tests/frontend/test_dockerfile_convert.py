@@ -159,6 +159,15 @@ def test_add_fetches_and_unpacks():
     assert [f.actions[0].copy.attemptUnpackDockerCompatibility for f in out.files()] == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [("http://h/a/b.tgz", "b.tgz"), ("http://h/a/", "a"), ("http://h", ""), ("http://h/.", ""), ("http://h/./", "")],
+)
+def test_a_file_of_the_web_is_named_by_its_path(url, name):
+    (file,) = converted(f"FROM scratch\nADD {url} /d/\n").files()
+    assert file.actions[0].copy.src == "/" + (name or "__unnamed__")
+
+
 @pytest.mark.row("D88", "D94", "D84", "D82")
 @pytest.mark.parametrize(
     ("line", "message"),

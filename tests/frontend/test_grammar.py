@@ -76,6 +76,7 @@ def test_from_refuses(text, message):
         ("HEALTHCHECK X y", 'Unknown type "X" in HEALTHCHECK (try CMD)'),
         ("HEALTHCHECK --interval=1us CMD x", 'Interval "interval" cannot be less than 1ms'),
         ("HEALTHCHECK --timeout=5 CMD x", 'time: missing unit in duration "5"'),
+        ("HEALTHCHECK --timeout=5é CMD x", r'time: unknown unit "\xc3\x83\xc2\xa9" in duration "5\xc3\x83\xc2\xa9"'),
         ("HEALTHCHECK --retries=-1 CMD x", "--retries cannot be negative (-1)"),
         ("ONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
         ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),

@@ -16,6 +16,7 @@ Digest: TypeAlias = str
 
 _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
 _SHAPE = Pattern(r"([a-z0-9]+):([a-f0-9]+)")
+_ANY = Pattern(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 
 EMPTY: Digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 """The digest of zero bytes."""
@@ -62,6 +63,19 @@ def parse_digest(text: str) -> Digest:
     if match is None or _HEX_LENGTH.get(match[1]) != len(match[2]):
         raise InvalidInput(f"invalid digest {text!r}: expected sha256:<64 lower-case hex digits>")
     return text
+
+
+def digest_fault(text: str) -> str:
+    """What is wrong with a digest that a user wrote, in the words of the go-digest library; ``""`` if nothing is."""
+    name, _, encoded = text.partition(":")
+    if not name or not encoded:
+        return "invalid checksum digest format"
+    length = _HEX_LENGTH.get(name)
+    if length is None:
+        return "unsupported digest algorithm" if _ANY.fullmatch(text) else "invalid checksum digest format"
+    if len(encoded.encode(errors="surrogateescape")) != length:
+        return "invalid checksum digest length"
+    return "" if _SHAPE.fullmatch(text) else "invalid checksum digest format"
 
 
 def algorithm(digest: Digest) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.goquote import quote
 from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, field
 from buildkit.llb.gourl import GoUrl, lenient_query, parse_query, parse_url
@@ -140,12 +141,12 @@ class _Query:
         flags: dict[str, bool] = {}
         for key, values in self._query.items():
             if len(values) > 1:
-                raise InvalidInput(f'query "{key}" has multiple values')
+                raise InvalidInput(f"query {quote(key)} has multiple values")
             value = values[0] if values else ""
             if key in ("keep-git-dir", "submodules", "fetch-by-commit"):
                 flags[key] = _parse_flag(key, value)
             elif not value:
-                raise InvalidInput(f'query "{key}" has no value')
+                raise InvalidInput(f"query {quote(key)} has no value")
             elif key == "ref":
                 self._ref = _agreed("ref", self._ref, value)
             elif key == "tag":
@@ -158,10 +159,10 @@ class _Query:
                 checksum = value
             elif key == "mtime":
                 if value not in ("checkout", "commit"):
-                    raise InvalidInput(f'invalid mtime value: "{value}" (must be "checkout" or "commit")')
+                    raise InvalidInput(f'invalid mtime value: {quote(value)} (must be "checkout" or "commit")')
                 mtime = value
             else:
-                raise InvalidInput(f'unexpected query "{key}"')
+                raise InvalidInput(f"unexpected query {quote(key)}")
         if tag:
             self._ref = _agreed("ref", self._ref, _prefixed("refs/tags/", tag))
         if branch:
@@ -176,7 +177,7 @@ class _Query:
 
 def _agreed(what: str, known: str, value: str) -> str:
     if known and known != value:
-        raise InvalidInput(f'{what} conflicts: "{known}" vs "{value}"')
+        raise InvalidInput(f"{what} conflicts: {quote(known)} vs {quote(value)}")
     return value
 
 
@@ -189,7 +190,7 @@ def _parse_flag(key: str, value: str) -> bool:
         return True
     if value in _FALSE:
         return False
-    raise InvalidInput(f'invalid {key} value: "{value}"')
+    raise InvalidInput(f"invalid {key} value: {quote(value)}")
 
 
 def fragment_form(text: str, *, with_subdir: bool) -> str | None:

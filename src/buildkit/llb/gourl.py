@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote as escape_url
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.goquote import quote
 from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass
 
@@ -49,7 +50,7 @@ class GoUrl:
             if self.host or self.path or self.has_user:
                 out += "//"
             out += self.user + "@" if self.has_user else ""
-            out += quote(self.host, safe=_HOST_SAFE, errors="surrogateescape")
+            out += escape_url(self.host, safe=_HOST_SAFE, errors="surrogateescape")
         if path and path[0] != "/" and self.host:
             out += "/"
         if not out and ":" in path.partition("/")[0]:
@@ -59,7 +60,7 @@ class GoUrl:
     def _escaped_path(self) -> str:
         if self.raw_path and _is_valid(self.raw_path, _VALID_IN_PATH):
             return self.raw_path
-        return "*" if self.path == "*" else quote(self.path, safe=_PATH_SAFE, errors="surrogateescape")
+        return "*" if self.path == "*" else escape_url(self.path, safe=_PATH_SAFE, errors="surrogateescape")
 
 
 def parse_url(raw: str) -> GoUrl:
@@ -68,14 +69,14 @@ def parse_url(raw: str) -> GoUrl:
     try:
         url = _parse(text)
     except ValueError as error:
-        raise InvalidInput(f"parse {_quoted(text)}: {error}") from None
+        raise InvalidInput(f"parse {quote(text)}: {error}") from None
     if not fragment:
         return url
     try:
         plain = _unescape(fragment)
     except ValueError as error:
-        raise InvalidInput(f"parse {_quoted(raw)}: {error}") from None
-    raw_fragment = fragment if quote(plain, safe=_FRAGMENT_SAFE, errors="surrogateescape") != fragment else ""
+        raise InvalidInput(f"parse {quote(raw)}: {error}") from None
+    raw_fragment = fragment if escape_url(plain, safe=_FRAGMENT_SAFE, errors="surrogateescape") != fragment else ""
     return _replaced(url, fragment=plain, raw_fragment=raw_fragment)
 
 
@@ -130,7 +131,7 @@ def _parse(text: str) -> GoUrl:
         rest = slash + tail
         user, has_user, host = _parse_authority(authority)
     path = _unescape(rest)
-    raw_path = rest if quote(path, safe=_PATH_SAFE, errors="surrogateescape") != rest else ""
+    raw_path = rest if escape_url(path, safe=_PATH_SAFE, errors="surrogateescape") != rest else ""
     return GoUrl(scheme, "", user, has_user, host, path, raw_path, query, force_query=force_query)
 
 
@@ -158,9 +159,9 @@ def _parse_authority(authority: str) -> tuple[str, bool, str]:
     if not _USER_LETTERS.match(user):
         raise ValueError("net/url: invalid userinfo")
     name, colon, password = user.partition(":")
-    written = quote(_unescape(name), safe="$&+,;=-_.~", errors="surrogateescape")
+    written = escape_url(_unescape(name), safe="$&+,;=-_.~", errors="surrogateescape")
     if colon:
-        written += ":" + quote(_unescape(password), safe="$&+,;=-_.~", errors="surrogateescape")
+        written += ":" + escape_url(_unescape(password), safe="$&+,;=-_.~", errors="surrogateescape")
     return written, True, host
 
 
@@ -174,21 +175,21 @@ def _parse_host(host: str) -> str:
         _check_port(host[colon:])
     for letter in host:
         if letter.isascii() and letter not in _HOST_LETTERS and letter != "%":
-            raise ValueError(f"invalid character {_quoted(letter)} in host name")
+            raise ValueError(f"invalid character {quote(letter)} in host name")
     return host if "%" not in host else _unescape_host(host)
 
 
 def _check_port(port: str) -> None:
     if port and not (port[0] == ":" and (port[1:].isdigit() or port == ":")):
-        raise ValueError(f"invalid port {_quoted(port)} after host")
+        raise ValueError(f"invalid port {quote(port)} after host")
 
 
 def _unescape_host(host: str) -> str:
     for match in re.finditer(r"%(.{0,2})", host):
         if not _ESCAPE.match(match[0]):
-            raise ValueError(f"invalid URL escape {_quoted(match[0])}")
+            raise ValueError(f"invalid URL escape {quote(match[0])}")
         if int(match[1], 16) < 0x80 and match[0] != "%25":
-            raise ValueError(f"invalid URL escape {_quoted(match[0])}")
+            raise ValueError(f"invalid URL escape {quote(match[0])}")
     return _unescape(host)
 
 
@@ -207,7 +208,7 @@ def _unescape(text: str, *, plus: bool = False) -> str:
             continue
         escape = raw[at : at + 3].decode(errors="surrogateescape")
         if not _ESCAPE.match(escape):
-            raise ValueError(f"invalid URL escape {_quoted(escape)}")
+            raise ValueError(f"invalid URL escape {quote(escape)}")
         out.append(int(escape[1:], 16))
         at += 3
     return out.decode(errors="surrogateescape")
@@ -215,16 +216,6 @@ def _unescape(text: str, *, plus: bool = False) -> str:
 
 def _is_valid(text: str, special: frozenset[str]) -> bool:
     return all(c in special or (c.isascii() and (c.isalnum() or c in "-_.~")) for c in text)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else _escaped(c) for c in escaped) + '"'
-
-
-def _escaped(letter: str) -> str:
-    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(letter)
-    return short or f"\\x{ord(letter) & 0xFF:02x}"
 
 
 def _replaced(url: GoUrl, *, fragment: str, raw_fragment: str) -> GoUrl:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from buildkit.core.digest import Digest
+from buildkit.core.digest import Digest, digest_fault
 from buildkit.core.errors import InvalidInput
 from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, replace
@@ -24,10 +24,9 @@ _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
 _REFERENCE = Pattern(
-    rf"(?P<domain>{_DOMAIN})/(?P<path>{_WORD}(?:/{_WORD})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
+    rf"(?P<domain>{_DOMAIN}|{_WORD})/(?P<path>{_WORD}(?:/{_WORD})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
 _TAG_ONLY = Pattern(_TAG)
-_KNOWN_DIGEST = Pattern(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _BARE_ID = Pattern(r"[a-f0-9]{64}")
 
 
@@ -92,17 +91,25 @@ def parse_reference(text: str) -> Reference:
         raise InvalidInput(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
     domain, rest = _split_domain(text)
     path = rest.partition(":")[0]
-    if path.lower() != path:
+    if _lower(path) != path:
         raise InvalidInput(f"invalid reference format: repository name ({path}) must be lowercase")
     match = _REFERENCE.fullmatch(f"{domain}/{rest}")
     if match is None:
-        raise InvalidInput("invalid reference format")
+        known = _REFERENCE.fullmatch(_lower(f"{domain}/{rest}"))
+        raise InvalidInput("repository name must be lowercase" if known else "invalid reference format")
     if len(match["path"]) > _NAME_LIMIT:
         raise InvalidInput(f"repository name must not be more than {_NAME_LIMIT} characters")
     digest = match["digest"] or ""
-    if digest and not _KNOWN_DIGEST.fullmatch(digest):
-        raise InvalidInput("invalid digest format")
+    if digest and (fault := digest_fault(digest)):
+        raise InvalidInput(fault)
     return Reference(match["domain"], match["path"], match["tag"] or "", digest)
+
+
+def _lower(text: str) -> str:
+    """Go's lower case: no letter becomes two, and a byte that is not UTF-8 becomes another character."""
+    if text.isascii():
+        return text.lower()
+    return text.replace("\u0130", "i").lower().encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _split_domain(text: str) -> tuple[str, str]:

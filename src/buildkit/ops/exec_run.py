@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
+from buildkit.core.goquote import quote
 from buildkit.core.platform import Platform, format_platform
 from buildkit.executor.executor import Attachment, Container, Failed, Process, Ulimit, Usage
 from buildkit.ops.clip import Clip
-from buildkit.ops.goquote import quote
 from buildkit.ops.limits import merged_limits
 from buildkit.ops.load import Result
 from buildkit.ops.mounts import CacheKey, Preparation, Prepared, find_secret

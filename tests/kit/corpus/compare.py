@@ -40,14 +40,18 @@ class Choice:
 
 
 def _lists_targets(case: Case, found: list[Difference], ours: Form, make: Maker) -> set[str]:
-    """Ours lists the stages that the file has."""
+    """Ours lists the stages that the file has, or says what is wrong with the file."""
     question = "frontend.targets"
     if "panic" not in case.expected["subrequests"][question]:
         return set()
-    listed = ours["subrequests"][question]["metadata"]["result.json"]["targets"]
-    stages = case.expected["instructions"]["stages"]
-    if [target.get("name", "") for target in listed] != [stage["name"] for stage in stages]:
-        return set()
+    read, answer = case.expected["instructions"], ours["subrequests"][question]
+    if "error" in read:
+        if answer.get("error") != read["error"]:
+            return set()
+    else:
+        listed = answer["metadata"]["result.json"]["targets"]
+        if [target.get("name", "") for target in listed] != [stage["name"] for stage in read["stages"]]:
+            return set()
     return {d.key for d in found if d.key.startswith(f"subrequests.{question}.")}
 
 
@@ -82,10 +86,12 @@ def _bases(case: Case) -> list[str]:
 
 def _same_build(ours: Form, lowered: Form, name: str) -> bool:
     def ops(form: Form) -> object:
+        if "error" in form:
+            return form["error"]
         built = form.get("refs") or {"": form.get("llb")}
         return {key: value and value["ops"] for key, value in built.items()}
 
-    return ops(ours[name]) == ops(lowered[name]) and "error" not in ours[name]
+    return ops(ours[name]) == ops(lowered[name])
 
 
 CHOICES = (

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.goquote import quote
 from buildkit.core.platform import Platform
 from buildkit.core.values import replace
 from buildkit.frontend.dockerfile import naming
@@ -96,11 +97,10 @@ async def _resolve_missing(needed: set[StageBuild], conversion: Conversion, reso
             stage.dispatched = not stage.registered
         else:
             work.append((stage, wanted))
-    # of several failures the last stage's is reported first, as Go's scheduler has it
-    asked = [stage for stage, wanted in work[-1:] + work[:-1] if wanted]
-    for stage, wanted in work[-1:] + work[:-1]:
-        if not wanted:
-            _check_name(stage, conversion)
+    # of several failures the last stage's is reported first, as Go's scheduler has it; it asks for all that have a name
+    started = [(_is_name(stage.base_name), wanted, stage) for stage, wanted in work[-1:] + work[:-1]]
+    asked = [stage for named, wanted, stage in started if named and wanted]
+    asked += [stage for named, _, stage in started if not named]
     found = await gather_all(_find_base(stage, conversion, resolver) for stage in asked)
     results = dict(zip(asked, found, strict=True))
     for stage, _ in work:
@@ -112,11 +112,12 @@ async def _resolve_missing(needed: set[StageBuild], conversion: Conversion, reso
             stage.dispatched = True
 
 
-def _check_name(stage: StageBuild, conversion: Conversion) -> None:
+def _is_name(written: str) -> bool:
     try:
-        _normalized_name(stage.base_name)
-    except BuildkitError as error:
-        raise conversion.located(error, stage.location) from None
+        _normalized_name(written)
+    except DockerfileError:
+        return False
+    return True
 
 
 async def _find_base(stage: StageBuild, conversion: Conversion, resolver: ImageResolver) -> _Found:
@@ -145,7 +146,7 @@ def _normalized_name(written: str) -> str:
     try:
         return str(parse_reference(written).with_default_tag())
     except InvalidInput as error:
-        raise DockerfileError(f'failed to parse stage name "{written}": {error}') from None
+        raise DockerfileError(f"failed to parse stage name {quote(written)}: {error}") from None
 
 
 def _config_of(loaded: LoadedContext) -> ImageConfig | None:
@@ -175,7 +176,7 @@ async def _ask_registry(
         try:
             parsed = parse_reference(found.ref)
         except InvalidInput as error:
-            raise DockerfileError(f'failed to parse ref "{found.ref}": {error}') from None
+            raise DockerfileError(f"failed to parse ref {quote(found.ref)}: {error}") from None
     pinned = parsed.with_digest(found.digest) if found.digest else parsed
     return _Found(str(pinned), parse_image(found.config))
 

@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias
 
 from buildkit.core.csv import parse_fields
 from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.goquote import quote
 from buildkit.core.platform import Platform, host_platform, normalize, parse_platform
 from buildkit.core.values import dataclass, field
-from buildkit.frontend.dockerfile.gotext import equal_fold, lower, parse_bool, parse_int, quote
+from buildkit.frontend.dockerfile.gotext import equal_fold, lower, parse_bool, parse_int
 from buildkit.frontend.dockerfile.limits import parse_resources, parse_ulimits
 from buildkit.frontend.dockerfile.linter import CheckOptions, parse_check_options
 from buildkit.frontend.frontend import CacheImport

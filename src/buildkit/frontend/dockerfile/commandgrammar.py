@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from buildkit.core.goquote import quote
 from buildkit.frontend.dockerfile.arguments import basics, no_flags, some_arguments
 from buildkit.frontend.dockerfile.flags import Flags
-from buildkit.frontend.dockerfile.gotext import parse_duration, parse_int, quote, upper
+from buildkit.frontend.dockerfile.gotext import parse_duration, parse_int, upper
 from buildkit.frontend.dockerfile.instructions import (
     Cmd,
     CommandLine,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError
+from buildkit.core.goquote import quote
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile import checks, rules
@@ -219,7 +220,7 @@ def _target_of(conversion: Conversion) -> StageBuild:
     target = conversion.stages.find(name)
     if target is None:
         near = suggestion(name, conversion.stages.names())
-        raise DockerfileError(f'target stage "{name}" could not be found{near}')
+        raise DockerfileError(f"target stage {quote(name)} could not be found{near}")
     return target
 
 

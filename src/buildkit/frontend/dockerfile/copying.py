@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from buildkit.core.goquote import quote
 from buildkit.core.identity import new_id
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass
@@ -11,7 +12,6 @@ from buildkit.frontend.dockerfile import naming, ospath
 from buildkit.frontend.dockerfile.checks import check_ignored_source
 from buildkit.frontend.dockerfile.conversion import Conversion
 from buildkit.frontend.dockerfile.filemode import parse_mode
-from buildkit.frontend.dockerfile.gotext import quote
 from buildkit.frontend.dockerfile.instructions import Add, Copy
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.remote import find_git_source, git_state, http_state, is_http, is_remote

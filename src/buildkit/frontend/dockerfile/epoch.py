@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from buildkit.core.goquote import quote
 from buildkit.frontend.dockerfile.gotext import equal_fold, parse_int
 from buildkit.frontend.dockerfile.instructions import Add, Arg, Program, Stage
 from buildkit.frontend.dockerfile.location import DockerfileError
@@ -78,7 +79,7 @@ def _state_of(stage: Stage, build_args: Mapping[str, str], variables: Env, lexer
     try:
         expanded = lexer.expand(base, variables).text
     except DockerfileError as error:
-        raise error.prefixed(f'failed to process source stage base name "{base}": ') from None
+        raise error.prefixed(f"failed to process source stage base name {quote(base)}: ") from None
     if expanded != SCRATCH:
         raise DockerfileError(f"{NAME} stage must use FROM scratch")
     found: State | None = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+from buildkit.core.goquote import quote
 from buildkit.frontend.dockerfile import rules
-from buildkit.frontend.dockerfile.gotext import lower, parse_int, quote
+from buildkit.frontend.dockerfile.gotext import lower, parse_int
 from buildkit.frontend.dockerfile.linter import Linter
 from buildkit.frontend.dockerfile.location import DockerfileError, Location
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from buildkit.core.goquote import quote
+
 WHITESPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -12,8 +14,6 @@ WHITESPACE = (
 
 _SPACES = frozenset(WHITESPACE)
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_ESCAPES = {7: r"\a", 8: r"\b", 9: r"\t", 10: r"\n", 11: r"\v", 12: r"\f", 13: r"\r", 34: r"\"", 92: r"\\"}
-_NOT_PLAIN = re.compile(r"[^ !#-\[\]-~]")
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _DIGITS = {8: frozenset("01234567"), 10: frozenset("0123456789")}
@@ -76,24 +76,11 @@ def equal_fold(one: str, other: str) -> bool:
     return one == other or lower(one) == lower(other) or upper(one) == upper(other)
 
 
-def quote(text: str) -> str:
-    """``strconv.Quote``, which is ``%q`` of a string."""
-    if not _NOT_PLAIN.search(text):
-        return f'"{text}"'
-    return '"' + "".join(_quote_character(c) for c in text) + '"'
-
-
-def _quote_character(character: str) -> str:
-    code = ord(character)
-    if escape := _ESCAPES.get(code):
-        return escape
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if character.isprintable():
-        return character
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def _quote_bytes(text: str) -> str:
+    """The quoting of Go's ``time``: every byte of what is not ASCII, and control characters, in hexadecimal."""
+    content = text.encode(errors="surrogateescape")
+    shown = (f"\\x{b:02x}" if b < 0x20 or b > 0x7F else "\\" + chr(b) if chr(b) in '"\\' else chr(b) for b in content)
+    return '"' + "".join(shown) + '"'
 
 
 def quote_list(texts: tuple[str, ...] | list[str]) -> str:
@@ -138,7 +125,8 @@ def _digits(digits: str, base: int, function: str, text: str) -> int:
 
 def parse_duration(text: str) -> int:
     """``time.ParseDuration`` in nanoseconds; raises `ValueError` with Go's text."""
-    invalid = f"time: invalid duration {quote(text)}"
+    shown = _quote_bytes(text)
+    invalid = f"time: invalid duration {shown}"
     negative = text[:1] == "-"
     rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
@@ -157,10 +145,10 @@ def parse_duration(text: str) -> int:
         if len(whole.lstrip("0")) > 19 or int(whole.lstrip("0") or "0") > limit:
             raise ValueError(invalid)
         if not unit:
-            raise ValueError(f"time: missing unit in duration {quote(text)}")
+            raise ValueError(f"time: missing unit in duration {shown}")
         scale = _UNITS.get(unit)
         if scale is None:
-            raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
+            raise ValueError(f"time: unknown unit {_quote_bytes(unit)} in duration {shown}")
         total += int(whole.lstrip("0") or "0") * scale
         if fraction:
             from fractions import Fraction

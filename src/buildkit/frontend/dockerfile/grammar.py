@@ -5,16 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from buildkit.core.goquote import quote
 from buildkit.frontend.dockerfile import commandgrammar, rules
 from buildkit.frontend.dockerfile.arguments import basics, no_flags, one_argument, some_arguments
 from buildkit.frontend.dockerfile.flags import Flags
-from buildkit.frontend.dockerfile.gotext import (
-    equal_fold,
-    lower,
-    quote,
-    trim_space,
-    upper,
-)
+from buildkit.frontend.dockerfile.gotext import equal_fold, lower, trim_space, upper
 from buildkit.frontend.dockerfile.heredoc import find_heredoc
 from buildkit.frontend.dockerfile.instructions import (
     Add,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from buildkit.core.csv import parse_fields
 from buildkit.core.errors import InvalidInput
-from buildkit.frontend.dockerfile.gotext import parse_int, parse_uint, quote, trim_space
+from buildkit.core.goquote import quote
+from buildkit.frontend.dockerfile.gotext import parse_int, parse_uint, trim_space
 from buildkit.llb.metadata import LinuxResources
 
 _ULIMITS = frozenset(

@@ -7,8 +7,9 @@ import math
 import re
 from collections.abc import Callable
 
+from buildkit.core.goquote import quote
 from buildkit.core.values import dataclass
-from buildkit.frontend.dockerfile.gotext import is_space, quote, replace_invalid, trim_left_space, trim_space
+from buildkit.frontend.dockerfile.gotext import is_space, replace_invalid, trim_left_space, trim_space
 from buildkit.frontend.dockerfile.location import DockerfileError
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from buildkit.core.goquote import quote
 from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.directives import DirectiveReader
-from buildkit.frontend.dockerfile.gotext import parse_bool, quote, trim_space
+from buildkit.frontend.dockerfile.gotext import parse_bool, trim_space
 from buildkit.frontend.dockerfile.location import DockerfileError, Location
 from buildkit.frontend.dockerfile.rules import Rule
 

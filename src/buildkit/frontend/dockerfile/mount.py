@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 
 from buildkit.core.csv import parse_fields
+from buildkit.core.goquote import quote
 from buildkit.core.values import dataclass
-from buildkit.frontend.dockerfile.gotext import lower, parse_bool, parse_uint, quote
+from buildkit.frontend.dockerfile.gotext import lower, parse_bool, parse_uint
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.suggest import suggestion
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.goquote import quote
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass, replace
 from buildkit.frontend.dockerfile.deferred import Deferred
-from buildkit.frontend.dockerfile.gotext import quote
 from buildkit.frontend.dockerfile.remotecontext import CONTEXT_FILE, find_git_context
 from buildkit.frontend.frontend import Bridge, LayoutStore, NotAnImage
 from buildkit.llb.constraints import Options

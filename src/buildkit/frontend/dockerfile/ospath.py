@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from buildkit.frontend.dockerfile.gotext import lower, quote
+from buildkit.core.goquote import quote
+from buildkit.frontend.dockerfile.gotext import lower
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.llb.paths import clean, join
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from buildkit.core.goquote import quote
 from buildkit.core.values import dataclass, field
 from buildkit.frontend.dockerfile import lineform
 from buildkit.frontend.dockerfile.directives import DirectiveReader, without_bom
-from buildkit.frontend.dockerfile.gotext import lower, quote, quote_list, trim_left_space, trim_space
+from buildkit.frontend.dockerfile.gotext import lower, quote_list, trim_left_space, trim_space
 from buildkit.frontend.dockerfile.heredoc import Heredoc, heredocs_of_line
 from buildkit.frontend.dockerfile.location import DockerfileError, Location, lines
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from buildkit.core.goquote import quote
 from buildkit.core.platform import Platform, host_platform
 from buildkit.core.values import replace
-from buildkit.frontend.dockerfile.gotext import lower, quote
+from buildkit.frontend.dockerfile.gotext import lower
 from buildkit.frontend.dockerfile.location import DockerfileError
 
 _WORD = r"^[A-Za-z0-9_.-]+$"

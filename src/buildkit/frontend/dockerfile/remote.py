@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Unpack
 
+from buildkit.core.digest import digest_fault
 from buildkit.core.errors import InvalidInput
 from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.llb.constraints import Options
@@ -13,8 +13,6 @@ from buildkit.llb.gourl import parse_url
 from buildkit.llb.source import git, http
 from buildkit.llb.state import State
 
-_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+\Z")
-_HEX = {"sha256": 64, "sha384": 96, "sha512": 128}
 _UNNAMED = "__unnamed__"
 
 
@@ -61,30 +59,17 @@ def git_state(found: GitRef, *, keep_git_dir: bool, checksum: str, **options: Un
 def http_state(url: str, checksum: str, **options: Unpack[Options]) -> tuple[State, str]:
     """The file, and the name that it has there; raises `DockerfileError` for a checksum that is none."""
     filename = filename_of(url)
-    if checksum:
-        _check_digest(checksum)
+    if checksum and (fault := digest_fault(checksum)):
+        raise DockerfileError(fault)
     state = http(url, checksum=checksum, filename=filename, **options)
     return state, filename
 
 
 def filename_of(url: str) -> str:
-    """The last part of the URL's path."""
+    """The last part of the URL's path, unless that is no name."""
     try:
         path = parse_url(url).path
     except InvalidInput:
         return _UNNAMED
-    return path.rstrip("/").rpartition("/")[2] if path.strip("/") else _UNNAMED
-
-
-def _check_digest(text: str) -> None:
-    algorithm, _, encoded = text.partition(":")
-    if not algorithm or not encoded:
-        raise DockerfileError("invalid checksum digest format")
-    length = _HEX.get(algorithm)
-    if length is None:
-        problem = "unsupported digest algorithm" if _DIGEST.match(text) else "invalid checksum digest format"
-        raise DockerfileError(problem)
-    if len(encoded.encode(errors="surrogateescape")) != length:
-        raise DockerfileError("invalid checksum digest length")
-    if not re.fullmatch(r"[a-f0-9]+", encoded):
-        raise DockerfileError("invalid checksum digest format")
+    last = path.rstrip("/").rpartition("/")[2]
+    return _UNNAMED if last in ("", ".") else last

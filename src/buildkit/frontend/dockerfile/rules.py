@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from buildkit.core.goquote import quote
 from buildkit.core.values import dataclass
-from buildkit.frontend.dockerfile.gotext import quote
 
 _DOCUMENTATION = "https://docs.docker.com/go/dockerfile/rule/"
 

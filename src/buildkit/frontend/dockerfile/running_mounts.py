@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from buildkit.core.goquote import quote
 from buildkit.frontend.dockerfile import naming
 from buildkit.frontend.dockerfile.conversion import Conversion
-from buildkit.frontend.dockerfile.gotext import quote
 from buildkit.frontend.dockerfile.instructions import Run
 from buildkit.frontend.dockerfile.location import DockerfileError, Location
 from buildkit.frontend.dockerfile.mount import Mount

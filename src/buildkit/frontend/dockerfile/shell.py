@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from buildkit.core.goquote import quote
 from buildkit.core.values import dataclass
 from buildkit.frontend.dockerfile import wildcard
-from buildkit.frontend.dockerfile.gotext import WHITESPACE, quote, replace_invalid
+from buildkit.frontend.dockerfile.gotext import WHITESPACE, replace_invalid
 from buildkit.frontend.dockerfile.location import DockerfileError
 
 _SPACES = frozenset(WHITESPACE)

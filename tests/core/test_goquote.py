@@ -1,6 +1,6 @@
 import pytest
 
-from buildkit.ops.goquote import quote
+from buildkit.core.goquote import quote
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-_NAMED = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", ord('"'): '"', ord("\\"): "\\"}
+from buildkit.core.pattern import Pattern
+
+_PLAIN = Pattern(r"[ !#-\[\]-~]*")
+_NAMED = {7: r"\a", 8: r"\b", 9: r"\t", 10: r"\n", 11: r"\v", 12: r"\f", 13: r"\r", 34: r"\"", 92: r"\\"}
 
 
 def quote(text: str) -> str:
-    """In double quotes; what cannot be printed as an escape."""
+    """``strconv.Quote``: in double quotes; what cannot be printed as an escape, lone surrogates as their bytes."""
+    if _PLAIN.fullmatch(text):
+        return f'"{text}"'
     return '"' + "".join(map(_escape, text)) + '"'
 
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if code in _NAMED:
-        return "\\" + _NAMED[code]
+    if escape := _NAMED.get(code):
+        return escape
     if character.isprintable():
         return character
     if 0xDC80 <= code <= 0xDCFF:
