@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.kit.stores import store_at
 from tests.kit.tree_model import Tree, applied, play, read_tree
@@ -36,6 +36,7 @@ class MergingConformance:
 
     @pytest.mark.row("L150", "L151", "X64")
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @example([(0, [("d/b", True)]), (1, [("d/a", True), ("d/a", False)])], [("diff", [1, 2])])
     @given(layers, combinations)
     def test_merges_and_diffs_are_what_the_model_says(self, steps, combined):
         with tempfile.TemporaryDirectory() as path:

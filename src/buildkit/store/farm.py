@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from buildkit.fs.changes import Change, Kind, changes_between
+from buildkit.fs.changes import Change, Kind, changes_between, changes_of_upper
 from buildkit.fs.mount import in_user_namespace
 from buildkit.store.eraser import erase
 
@@ -34,19 +34,32 @@ def is_opaque(directory: str) -> bool:
         return False
 
 
-def has_marks(root: Path) -> bool:
-    """Whether anything in this directory of changes hides what lies below: a whiteout or an opaque directory."""
-    waiting = [str(root)]
+def is_portable(upper: Path, lower: str) -> bool:
+    """Whether a directory of changes to ``lower`` means the same over any other tree.
+
+    It does not if it hides something, or holds what is as it was in ``lower``: a directory that was only touched.
+    """
+    changed: set[str] = set()
+    for change in changes_of_upper(str(upper), lower):
+        path = change.path if change.kind is not Kind.UNCHANGED else ""
+        while path and path not in changed:
+            changed.add(path)
+            path = path.rpartition("/")[0]
+    waiting = [""]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        prefix = waiting.pop()
+        with os.scandir(upper / prefix) as entries:
             for entry in entries:
+                path = prefix + entry.name
+                if path not in changed:
+                    return False
                 if entry.is_dir(follow_symlinks=False):
                     if is_opaque(entry.path):
-                        return True
-                    waiting.append(entry.path)
+                        return False
+                    waiting.append(f"{path}/")
                 elif not entry.is_file(follow_symlinks=False) and is_whiteout(entry.stat(follow_symlinks=False)):
-                    return True
-    return False
+                    return False
+    return True
 
 
 def flatten(lowers: Sequence[Path], target: Path) -> None:

@@ -72,15 +72,13 @@ class OverlaySnapshotter:
             base: str | None = ""  # the snapshot that the stack so far is equal to
             for index, part in enumerate(parts):
                 on_base = part.lower == base
-                found = self._reusable(part, on_base)
+                found = self._reusable(part, on_base, directory / "floor")
                 if found is None:
                     target = directory / f"part{index}"
                     self._write_part(part, [self._place(entry, name, directory) for entry in reversed(stack)], target)
                     found = [f"{name}:{target.name}"]
                 stack += found
                 base = part.upper if on_base else None
-            # the kernel takes a directory once, and only its uppermost place counts
-            stack = list(reversed(dict.fromkeys(reversed(stack))))
             # overlayfs takes no directory twice; where one comes again, its upper place hides the lower one
             stack = list(dict.fromkeys(reversed(stack)))[::-1]
             if not stack:
@@ -91,8 +89,11 @@ class OverlaySnapshotter:
             raise
         self._shelf.add(name, Kind.COMMITTED, "", directory, stack=stack, space=space)
 
-    def _reusable(self, part: Part, on_base: bool) -> list[str] | None:
-        """The directories that are the part's changes, lowest first, or None if there are none."""
+    def _reusable(self, part: Part, on_base: bool, place: Path) -> list[str] | None:
+        """The directories that are the part's changes, lowest first, or None if there are none.
+
+        ``place`` is for a mount: inside of the store it is found after a kill.
+        """
         if not part.upper:
             return [] if not part.lower else None
         row = self._shelf.committed(part.upper)
@@ -100,10 +101,15 @@ class OverlaySnapshotter:
             return list(row.stack) if on_base and not part.lower else None
         if row.parent != part.lower:
             return None
-        from buildkit.store.farm import has_marks
+        if not on_base and part.lower:
+            from buildkit.store.farm import is_portable
 
-        if not on_base and part.lower and has_marks(self._shelf.directory(row) / "fs"):
-            return None
+            place.mkdir()
+            with mounted(self._tree(part.lower), str(place)) as lower:
+                portable = is_portable(self._shelf.directory(row) / "fs", lower)
+            place.rmdir()
+            if not portable:
+                return None
         return [f"{row.name}:fs"]
 
     def _place(self, entry: str, name: str, directory: Path) -> Path:
