@@ -1,7 +1,7 @@
 import pytest
 
 from buildkit.core.errors import InvalidInput
-from buildkit.core.platform import Platform, format_platform, normalize, parse_platform, rank
+from buildkit.core.platform import Platform, format_platform, host_platform, normalize, parse_platform, rank
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from buildkit.core.platform import Platform, format_platform, normalize, parse_p
         ("linux/arm/6", "linux/arm/v6"),
         ("LINUX/AMD64/v1", "linux/amd64"),
         ("linux/amd64/v3", "linux/amd64/v3"),
+        ("mips64p32le", f"{host_platform().os}/mips64p32le"),
     ],
 )
 def test_aliases_and_default_variants_are_normalised(text, canonical):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.fs import syscalls, tree
 from buildkit.fs.removal import remove
-from buildkit.fs.tree import lookup, open_beneath, open_in_root, resolve_in_root, walk
+from buildkit.fs.tree import open_beneath, open_in_root, resolve_in_root, walk
 
 
 def plant(root: Path, *names: str) -> Path:
@@ -203,13 +203,6 @@ def test_resolving_keeps_missing_parts_and_stops_at_loops(tmp_path: Path) -> Non
     assert resolve_in_root(str(tmp_path), "link", follow_last=False) == f"{tmp_path}/link"
     with pytest.raises(FailedPrecondition, match="too many links"):
         resolve_in_root(str(tmp_path), "loop")
-
-
-def test_a_missing_path_is_named(tmp_path: Path) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    with pytest.raises(NotFound, match="/gone: no such file"):
-        lookup(fd, "/gone")
-    os.close(fd)
 
 
 def deep(root, depth):

@@ -67,7 +67,7 @@ def make_image(
     for files in layers:
         plain = layer_tar(files)
         packed = gzip.compress(plain, 6, mtime=0)
-        kind = spec.DOCKER_LAYER_GZIP if docker else spec.OCI_LAYER + "+gzip"
+        kind = spec.DOCKER_LAYER + ".gzip" if docker else spec.OCI_LAYER + "+gzip"
         descriptors.append(Descriptor(kind, layout.put(packed), len(packed)))
         diff_ids.append(sha256(plain))
     raw = {**spec.platform_to_json(platform), "config": dict(config or {})}

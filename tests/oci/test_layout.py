@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import io
-import tarfile
 
 import pytest
 from tests.kit.images import make_image
 
 from buildkit.core.digest import sha256
 from buildkit.core.errors import Corrupt, InvalidInput, NotFound
-from buildkit.oci.layout import Layout, unpack_layout
+from buildkit.oci.layout import Layout
 
 
 def test_an_image_is_found_by_tag_and_by_digest(tmp_path):
@@ -48,30 +47,3 @@ def test_a_missing_blob_is_not_found(tmp_path):
 def test_a_digest_cannot_be_a_path(tmp_path):
     with pytest.raises(InvalidInput):
         Layout.create(tmp_path).open("sha256:../../../etc/passwd")
-
-
-def test_a_tar_of_a_layout_is_read(tmp_path):
-    image = make_image(tmp_path / "in")
-    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "in", ".")
-    layout = unpack_layout(tmp_path / "x.tar.gz", tmp_path / "out")
-    assert layout.find("latest").digest == image.root.digest
-    assert layout.read(image.layers[0].digest)
-
-
-@pytest.mark.parametrize("name", ["blobs/sha256/" + "0" * 64, "blobs/sha256/..", "blobs/../../x"])
-def test_a_tar_with_a_blob_that_is_not_its_name_is_refused(tmp_path, name):
-    with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.size = 1
-        tar.addfile(entry, io.BytesIO(b"x"))
-    with pytest.raises((Corrupt, InvalidInput)):
-        unpack_layout(tmp_path / "x.tar", tmp_path / "out")
-    assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"no tar at all" * 100])
-def test_what_is_no_tar_is_said_so(tmp_path, content):
-    (tmp_path / "x.tar").write_bytes(content)
-    with pytest.raises(InvalidInput, match="is not an OCI layout tar"):
-        unpack_layout(tmp_path / "x.tar", tmp_path / "out")

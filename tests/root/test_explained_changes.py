@@ -13,7 +13,6 @@ from tests.kit.registry import registry
 
 pytestmark = [pytest.mark.root, pytest.mark.net]
 
-FROM = "[1/%d] FROM {base}@"
 READONLY = "bind, source=/a, readonly"
 SECRET = "secret, id=%s, mode=0400, optional"
 

@@ -12,8 +12,7 @@ import pytest
 from buildkit.core.errors import InvalidInput, NotFound
 from buildkit.session.ssh import AgentSource, agent_socket, open_agents
 
-LIST, SIGN, ADD, REMOVE_ALL, LOCK, EXTENSION = 11, 13, 17, 19, 22, 27
-FAILURE = b"\x00\x00\x00\x01\x05"
+LIST, ADD, REMOVE_ALL, LOCK, EXTENSION = 11, 17, 19, 22, 27
 
 
 def message(kind, body=b""):

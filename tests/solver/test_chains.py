@@ -2,10 +2,11 @@
 
 import pytest
 from tests.kit.graphs import FakeResults, World, counts, vertex
+from tests.kit.origins import import_keys
 
 from buildkit.core.digest import sha256_text
 from buildkit.core.errors import NotFound
-from buildkit.solver.chains import Mode, import_keys
+from buildkit.solver.chains import Mode
 from buildkit.solver.digests import content_key, record_digest
 from buildkit.solver.origins import Import, Origin
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kit.graphs import FakeResults, World
+from tests.kit.origins import import_keys
 
 from buildkit.core.db import Database
 from buildkit.core.digest import sha256_text
-from buildkit.solver.chains import import_keys
 from buildkit.solver.graph import CacheInput, CacheMap, Edge, Vertex, VertexOptions
 from buildkit.solver.keydb import DatabaseKeys
 from buildkit.solver.origins import Import, Origin

@@ -10,7 +10,7 @@ from buildkit.control.progress import responses
 from buildkit.control.spans import TRACE_TYPE, trace_of
 from buildkit.core.progress import Stream, Update, VertexUpdate, WarningUpdate
 from buildkit.core.values import replace
-from buildkit.oci.spec import Descriptor
+from buildkit.oci.spec import IN_TOTO, Descriptor
 from buildkit.rpc import status
 from buildkit.solve.history import History
 from buildkit.solve.provenance.predicate import PREDICATE_TYPE
@@ -20,7 +20,6 @@ from buildkit.solve.request import SolveRequest, SolveResponse
 LOGS_TYPE = "application/vnd.buildkit.status.v0"
 ERROR_TYPE = "application/vnd.googeapis.google.rpc.status+proto"
 """Misspelt on the wire, and so it stays."""
-STATEMENT_TYPE = "application/vnd.in-toto+json"
 TYPE_KEY = "in-toto.io/predicate-type"
 
 _AT_ONCE = 1000
@@ -90,7 +89,7 @@ def _blob_ref(descriptor: Descriptor) -> BlobRef:
 
 def _attested(history: History, predicate: bytes) -> ResultBlobs:
     """The bare predicate, which is what clients expect here."""
-    return ResultBlobs(attestations=(store_blob(history, STATEMENT_TYPE, predicate, {TYPE_KEY: PREDICATE_TYPE}),))
+    return ResultBlobs(attestations=(store_blob(history, IN_TOTO, predicate, {TYPE_KEY: PREDICATE_TYPE}),))
 
 
 def store_blob(history: History, media_type: str, content: bytes, annotations: Mapping[str, str] = {}) -> BlobRef:

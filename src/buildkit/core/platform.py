@@ -19,10 +19,16 @@ _ARCHITECTURES: dict[tuple[str, str], tuple[str, str]] = {
     ("armhf", ""): ("arm", "v7"),
     ("armel", ""): ("arm", "v6"),
 }
-_KNOWN_OS = frozenset(
+KNOWN_OS = frozenset(
     "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris "
     "windows zos".split()
 )
+KNOWN_ARCHITECTURES = frozenset(
+    "386 amd64 amd64p32 arm armbe arm64 arm64be ppc64 ppc64le loong64 mips mipsle mips64 mips64le mips64p32 "
+    "mips64p32le ppc riscv riscv64 s390 s390x sparc sparc64 wasm".split()
+)
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""``PATH`` of a container where the image has none (not on Windows)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +80,16 @@ def parse_platform(text: str) -> Platform:
     this = host_platform()
     if len(parts) == 1:
         word = _OS.get(parts[0].lower(), parts[0].lower())
-        if word in _KNOWN_OS:
+        if word in KNOWN_OS:
             return normalize(Platform(word, this.architecture, this.variant, os_version))
         found = normalize(Platform(this.os, parts[0], "", os_version))
-        if found.architecture in _KNOWN_ARCHITECTURES:
+        if found.architecture in KNOWN_ARCHITECTURES:
             return found
         raise InvalidInput(f'"{text}": unknown operating system or architecture')
     if len(parts) > 3:
         raise InvalidInput(f'"{text}": cannot parse platform specifier')
     variant = parts[2] if len(parts) == 3 else ""
     return normalize(Platform(parts[0], parts[1], variant, os_version))
-
-
-_KNOWN_ARCHITECTURES = frozenset(
-    "386 amd64 amd64p32 arm armbe arm64 arm64be loong64 mips mipsle mips64 mips64le ppc ppc64 ppc64le riscv riscv64 "
-    "s390 s390x sparc sparc64 wasm".split()
-)
 
 
 def format_platform(platform: Platform) -> str:

@@ -14,13 +14,12 @@ from buildkit.core.result import Attestation, Subject
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.manifest import Document
 from buildkit.oci.names import parse_reference
-from buildkit.oci.spec import OCI_CONFIG, OCI_MANIFEST, Descriptor, Json, encode
+from buildkit.oci.spec import IN_TOTO, OCI_CONFIG, OCI_EMPTY, OCI_MANIFEST, Descriptor, Json, encode
 from buildkit.store.refs import Ref
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-LAYER_TYPE = "application/vnd.in-toto+json"
 ARTIFACT_TYPE = "application/vnd.docker.attestation.manifest.v1+json"
-_EMPTY = Document(Descriptor("application/vnd.oci.empty.v1+json", sha256(b"{}"), 2), b"{}")
+_EMPTY = Document(Descriptor(OCI_EMPTY, sha256(b"{}"), 2), b"{}")
 _UNKNOWN = Platform("unknown", "unknown")
 
 
@@ -127,4 +126,4 @@ def _config(layers: Sequence[Document]) -> Document:
 
 def _layer(one: Attestation[Ref], content: bytes) -> Document:
     annotations = {"in-toto.io/predicate-type": one.predicate_type}
-    return Document(Descriptor(LAYER_TYPE, sha256(content), len(content), annotations=annotations), content)
+    return Document(Descriptor(IN_TOTO, sha256(content), len(content), annotations=annotations), content)

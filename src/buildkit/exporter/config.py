@@ -12,7 +12,7 @@ from typing import Any
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import InvalidInput
-from buildkit.core.platform import Platform, host_platform
+from buildkit.core.platform import DEFAULT_PATH, Platform, host_platform
 from buildkit.core.values import dataclass, replace
 from buildkit.exporter.epoch import Epoch, format_rfc3339, parse_rfc3339
 from buildkit.oci.spec import encode
@@ -20,7 +20,6 @@ from buildkit.oci.spec import encode
 COMMENT = "buildkit.exporter.image.v0"
 INLINE_CACHE_KEY = "moby.buildkit.cache.v0"
 _NO_DESCRIPTION = "created by buildkit"
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BLANKS = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
 
 
@@ -72,7 +71,7 @@ def default_config(platform: Platform | None = None) -> bytes:
     config: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
     if platform.variant:
         config["variant"] = platform.variant
-    config["config"] = {"Env": [f"PATH={_DEFAULT_PATH}"], "WorkingDir": "/"}
+    config["config"] = {"Env": [f"PATH={DEFAULT_PATH}"], "WorkingDir": "/"}
     config["rootfs"] = {"type": "layers", "diff_ids": None}
     return encode(config)
 

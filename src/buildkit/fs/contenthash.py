@@ -447,12 +447,6 @@ class _Selected:
         return True
 
 
-def digest_path(root: str | int, selectors: Sequence[Selector]) -> Digest:
-    """The content digest of selectors over a tree that is asked only once."""
-    with ContentTree(root) as tree:
-        return tree.digest_all(selectors)
-
-
 def _key_path(path: str) -> str:
     cleaned = posixpath.normpath("/" + path)
     cleaned = "/" + cleaned.lstrip("/")

@@ -59,11 +59,6 @@ class Mount:
             return "ro" in self.options or not any(option.startswith("upperdir=") for option in self.options)
         return "ro" in self.options
 
-    def as_readonly(self) -> Mount:
-        """The same with ``ro``."""
-        options = tuple(option for option in self.options if option not in ("rw", "ro"))
-        return Mount(self.type, self.source, self.target, (*options, "ro"))
-
 
 def bind(source: str, *, readonly: bool = False, recursive: bool = True, target: str = "") -> Mount:
     """A bind mount of a directory or a file."""

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 
-from buildkit.core.errors import FailedPrecondition, NotFound
+from buildkit.core.errors import FailedPrecondition
 from buildkit.fs import syscalls
 from buildkit.fs.patterns import State
 from buildkit.fs.selection import Selection, follow_paths
@@ -404,15 +404,3 @@ def _walk_selected(root_fd: int, selection: Selection, xattrs: bool) -> Iterator
                     frames.push(_Frame(child, path + "/", below, None if wanted else entry))
     finally:
         frames.close()
-
-
-def lookup(root_fd: int, path: str) -> os.stat_result:
-    """The status of ``path`` inside a root, following links there; raises `NotFound`."""
-    try:
-        fd = open_in_root(root_fd, path, os.O_PATH)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"{path}: no such file or directory") from None
-    try:
-        return os.fstat(fd)
-    finally:
-        os.close(fd)

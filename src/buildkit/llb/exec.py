@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.platform import DEFAULT_PATH
 from buildkit.llb import caps
 from buildkit.llb.constraints import Constraints
 from buildkit.llb.mount import Device, Mount, Proxy, Secret, Ssh
@@ -209,10 +210,6 @@ class ExecOp:
 
     def _agent_target(self, number: int) -> str:
         return self.process.agents[number].target or f"/run/buildkit/ssh_agent.{number}"
-
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""``PATH`` of a container where the image has none (not on Windows)."""
 
 
 def _keeps(mount: Mount) -> bool:

@@ -10,7 +10,6 @@ from buildkit.core.goquote import quote
 from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass
 
-_SCHEME = Pattern(r"[a-zA-Z][a-zA-Z0-9+.-]*\Z")
 _ESCAPE = Pattern(r"%[0-9A-Fa-f]{2}")
 _HOST_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~!$&'()*+,;=:[]<>\"")
 _HOST_SAFE = "!$&'()*+,;=:[]<>\"-_.~"
@@ -18,7 +17,6 @@ _USER_LETTERS = Pattern(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*\Z")
 _PATH_SAFE = "$&+,/:;=@~-_."
 _FRAGMENT_SAFE = "$&+,/:;=?@!()*~-_."
 _VALID_IN_PATH = frozenset("!$&'()*+,;=:@[]/%")
-_VALID_IN_FRAGMENT = _VALID_IN_PATH | {"?"}
 
 
 @dataclass(frozen=True, slots=True)

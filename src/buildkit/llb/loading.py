@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import InvalidInput
 from buildkit.core.platform import Platform
-from buildkit.core.values import replace
 from buildkit.llb.definition import Definition, Location
 from buildkit.llb.metadata import OpMetadata
 from buildkit.llb.state import State
@@ -80,8 +79,3 @@ def load(definition: Definition) -> State:
     if not last.inputs:
         raise InvalidInput("invalid LLB with no inputs on last vertex")
     return State(graph.output(last.inputs[0].digest, last.inputs[0].index))
-
-
-def with_metadata(definition: Definition, metadata: Mapping[Digest, OpMetadata]) -> Definition:
-    """The same ops with other metadata."""
-    return replace(definition, metadata=metadata)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from buildkit.core.digest import Digest, algorithm, hasher, hex_of, parse_digest, sha256
-from buildkit.core.errors import Corrupt, InvalidInput, NotFound
+from buildkit.core.errors import Corrupt, NotFound
 from buildkit.core.identity import new_id
 from buildkit.core.values import replace
 from buildkit.oci import spec
@@ -177,35 +177,3 @@ class Taking:
         target.parent.mkdir(parents=True, exist_ok=True)
         self._partial.rename(target)
         return found
-
-
-def unpack_layout(archive: Path, root: Path) -> Layout:
-    """Read a layout out of a tar (plain or compressed) into ``root``: blobs checked, other entries ignored.
-
-    Raises `InvalidInput` when it is no tar, `Corrupt` for a blob that is not what its name says.
-    """
-    layout = Layout.create(root)
-    index: bytes | None = None
-    import tarfile
-
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for member in tar:
-                source = tar.extractfile(member) if member.isreg() else None
-                if source is None:
-                    continue
-                parts = member.name.removeprefix("./").split("/")
-                if parts == ["index.json"]:
-                    index = source.read(spec.MANIFEST_SIZE_LIMIT)
-                elif len(parts) == 3 and parts[0] == "blobs":
-                    try:
-                        digest = parse_digest(f"{parts[1]}:{parts[2]}")
-                    except InvalidInput as error:
-                        raise Corrupt(f"{archive}: entry {member.name} is not named by a digest") from error
-                    layout.take(digest, source)  # type: ignore[arg-type]
-    except (tarfile.TarError, EOFError) as error:
-        raise InvalidInput(f"{archive} is not an OCI layout tar: {error}") from error
-    if index is None:
-        raise InvalidInput(f"{archive} is not an OCI layout tar: no index.json in it")
-    layout.write_index(spec.parse_index(index))
-    return layout

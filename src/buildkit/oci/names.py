@@ -71,12 +71,6 @@ class Reference:
         """The same, tagged ``latest`` if it is only a name."""
         return replace(self, tag=DEFAULT_TAG) if self.is_name_only else self
 
-    def with_tag(self, tag: str) -> Reference:
-        """The same with another tag; raises `InvalidInput`."""
-        if not _TAG_ONLY.fullmatch(tag):
-            raise InvalidInput("invalid tag format")
-        return replace(self, tag=tag)
-
     def with_digest(self, digest: Digest) -> Reference:
         """The same, pinned."""
         return replace(self, digest=digest)

@@ -27,7 +27,6 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_LAYER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 DOCKER_SCHEMA1 = (
     "application/vnd.docker.distribution.manifest.v1+json",
@@ -43,11 +42,6 @@ SOURCE_PREFIX = "containerd.io/distribution.source."
 """Annotation of layers, never in manifests: repositories, by comma, of the registry it names, which have the blob."""
 MANIFEST_SIZE_LIMIT = 8 << 20
 """Bytes; a larger manifest, index or config is refused unread."""
-
-
-def is_layer(media_type: str) -> bool:
-    """Whether this is a layer tar of any dialect and compression."""
-    return media_type.startswith(("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."))
 
 
 def is_distributable(media_type: str) -> bool:

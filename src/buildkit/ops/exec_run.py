@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from buildkit.api import ops as pb
 from buildkit.core.errors import BuildkitError, ExitError, InvalidInput, SolveDetail
 from buildkit.core.goquote import quote
-from buildkit.core.platform import Platform, format_platform
+from buildkit.core.platform import DEFAULT_PATH, Platform, format_platform
 from buildkit.executor.executor import Attachment, Container, Failed, Process, Ulimit, Usage
 from buildkit.ops.clip import Clip
 from buildkit.ops.limits import merged_limits
@@ -23,7 +23,6 @@ from buildkit.worker.worker import Worker
 if TYPE_CHECKING:
     from buildkit.executor.cdi import Edits
 
-_DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _EMULATOR = "/dev/.buildkit_qemu_emulator"
 _NETWORKS = {pb.UNSET: "", pb.HOST: "host", pb.NONE: "none"}
 
@@ -178,7 +177,7 @@ def _environment(op: pb.ExecOp) -> list[str]:
             if value:
                 env += [f"{name.upper()}={value}", f"{name}={value}"]
     if not any(entry.startswith("PATH=") for entry in env):
-        env.append(_DEFAULT_PATH)
+        env.append("PATH=" + DEFAULT_PATH)
     return env
 
 

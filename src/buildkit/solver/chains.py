@@ -15,7 +15,7 @@ from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
 from buildkit.solver.digests import RANDOM_PREFIX, content_key
 from buildkit.solver.graph import Results
-from buildkit.solver.keys import KeyId, KeyStore, Link, MemoryKeys, Record, Written
+from buildkit.solver.keys import KeyId, KeyStore
 from buildkit.solver.lookup import Lookup
 
 
@@ -219,24 +219,3 @@ def _sound(tops: list[ChainRecord]) -> dict[ChainRecord, None]:
         else:
             broken.add(record)
     return order
-
-
-def import_keys(chain: Iterable[ChainRecord]) -> MemoryKeys:
-    """A store with the keys of a chain that came from elsewhere; its record names are those of the results."""
-    ids: dict[ChainRecord, KeyId] = {}
-
-    def key_of(record: ChainRecord) -> KeyId:
-        if record not in ids:
-            ids[record] = record.digest if not record.inputs else new_id()
-        return ids[record]
-
-    links: list[Written] = []
-    records: list[Record] = []
-    for one in chain:
-        key = key_of(one)
-        for i, ways in enumerate(one.inputs):
-            links += [(key_of(way.record), Link(i, one.digest, way.selector), key) for way in ways]
-        records += [Record(key, result.name, result.created_at) for result in one.results]
-    keys = MemoryKeys()
-    keys.write(links, records)
-    return keys

@@ -39,8 +39,3 @@ def source_digest(identity: str) -> Digest:
 def selector_digest(paths: Iterable[str]) -> Digest:
     """Digest of the paths of an input that an op looks at, in the order given."""
     return sha256_text("\0".join(paths))
-
-
-def list_digest(digests: Iterable[Digest]) -> Digest:
-    """Digest of a list of content digests, one for each selected path (also when there is only one)."""
-    return sha256_text("\0".join(digests))

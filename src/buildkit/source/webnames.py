@@ -15,20 +15,6 @@ def public_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def redacted_url(url: str) -> str:
-    """The URL with ``xxxxx`` for user and password, for people to read; what is no URL stays as it is."""
-    if "://" not in url:
-        return url
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    if not at:
-        return url
-    name, colon, _ = user.partition(":")
-    shown = f"{name}:xxxxx" if colon else (name if scheme.endswith("ssh") else "xxxxx")
-    return f"{scheme}://{shown}@{host}{slash}{path}"
-
-
 def path_name(url: str) -> str:
     """The last part of the URL's path, or ``""``."""
     return unquote(posixpath.basename(urlsplit(url).path.rstrip("/")))

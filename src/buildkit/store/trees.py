@@ -199,7 +199,7 @@ class Trees:
         try:
             parts.snapshotter.prepare(key, below)
             try:
-                self._extract(record, below, descriptor, key)
+                self._extract(record, descriptor, key)
                 parts.snapshotter.commit(record.snapshot, key)
             except AlreadyExists:
                 parts.snapshotter.remove(key)
@@ -209,7 +209,7 @@ class Trees:
         finally:
             parts.busy.difference_update((key, record.snapshot))
 
-    def _extract(self, record: Record, below: str, descriptor: Descriptor, key: str) -> None:
+    def _extract(self, record: Record, descriptor: Descriptor, key: str) -> None:
         from buildkit.fs.extract import apply_layer
         from buildkit.oci.compress import decompress
 

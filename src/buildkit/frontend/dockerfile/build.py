@@ -19,7 +19,7 @@ from buildkit.frontend.dockerfile.location import DockerfileError
 from buildkit.frontend.dockerfile.options import ConvertOptions
 from buildkit.frontend.dockerfile.outline import outline_of
 from buildkit.frontend.dockerfile.parser import decode, parse
-from buildkit.frontend.dockerfile.platforms import platform_id
+from buildkit.frontend.dockerfile.platformspec import platform_id
 from buildkit.frontend.dockerfile.resolvecache import CachedResolving
 from buildkit.frontend.dockerfile.results import PlatformResult, assemble
 from buildkit.frontend.frontend import Bridge, FrontendResult, Ref, Warning

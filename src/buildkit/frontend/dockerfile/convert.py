@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError
 from buildkit.core.goquote import quote
-from buildkit.core.platform import Platform, host_platform, normalize
+from buildkit.core.platform import DEFAULT_PATH, Platform, host_platform, normalize
 from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile import checks, rules
 from buildkit.frontend.dockerfile.bases import find_context, resolve_bases
@@ -18,7 +18,7 @@ from buildkit.frontend.dockerfile.epoch import resolve_epoch, with_epoch
 from buildkit.frontend.dockerfile.globalargs import ArgUse, declare_args, platform_args, proxy_of
 from buildkit.frontend.dockerfile.gotext import parse_bool
 from buildkit.frontend.dockerfile.grammar import parse_program
-from buildkit.frontend.dockerfile.imageconfig import DEFAULT_PATH, ImageConfig
+from buildkit.frontend.dockerfile.imageconfig import ImageConfig
 from buildkit.frontend.dockerfile.instructions import Add, Copy, Program, Run, Stage, Workdir
 from buildkit.frontend.dockerfile.linter import CheckOptions, Linter, parse_check_options
 from buildkit.frontend.dockerfile.location import DockerfileError, lines

@@ -10,12 +10,10 @@ from typing import Any
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.gojson import go_json
-from buildkit.core.platform import Platform
+from buildkit.core.platform import DEFAULT_PATH, Platform
 from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.instructions import Healthcheck
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-WINDOWS_PATH = "c:\\Windows\\System32;c:\\Windows;C:\\Windows\\System32\\WindowsPowerShell\\v1.0"
 NO_PLATFORM = Platform("", "")
 _COMMENT = "buildkit.dockerfile.v0"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)\Z")

@@ -20,7 +20,7 @@ from buildkit.frontend.dockerfile.namedcontext import (
     NamedContext,
     parse_ignore_file,
 )
-from buildkit.frontend.dockerfile.platforms import platform_id
+from buildkit.frontend.dockerfile.platformspec import platform_id
 from buildkit.frontend.dockerfile.remotecontext import CONTEXT_FILE, find_git_context, find_http_context, internal
 from buildkit.frontend.dockerfile.sourcetime import source_time
 from buildkit.frontend.frontend import Bridge, Ref

@@ -5,21 +5,13 @@ from __future__ import annotations
 import re
 
 from buildkit.core.goquote import quote
-from buildkit.core.platform import Platform, host_platform
+from buildkit.core.platform import KNOWN_ARCHITECTURES, KNOWN_OS, Platform, host_platform, normalize
 from buildkit.core.values import replace
 from buildkit.frontend.dockerfile.gotext import lower
 from buildkit.frontend.dockerfile.location import DockerfileError
 
 _WORD = r"^[A-Za-z0-9_.-]+$"
 _OS = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$"
-_KNOWN_OS = frozenset(
-    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris "
-    "windows zos".split()
-)
-_KNOWN_ARCHITECTURES = frozenset(
-    "386 amd64 amd64p32 arm armbe arm64 arm64be ppc64 ppc64le loong64 mips mipsle mips64 mips64le mips64p32 "
-    "mips64p32le ppc riscv riscv64 s390 s390x sparc sparc64 wasm".split()
-)
 _ESCAPES = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29", "/": "%2F"})
 
 
@@ -52,11 +44,11 @@ def parse_platform(text: str) -> Platform:
 
 def _parse_lone(text: str, platform: Platform) -> Platform:
     host = host_platform()
-    if platform.os in _KNOWN_OS:
+    if platform.os in KNOWN_OS:
         variant = "" if host.variant == "v7" else host.variant
         return replace(platform, architecture=host.architecture, variant=variant)
     found = _with_architecture(replace(platform, os=host.os), text)
-    if found.architecture not in _KNOWN_ARCHITECTURES:
+    if found.architecture not in KNOWN_ARCHITECTURES:
         raise _invalid(f"{quote(text)}: unknown operating system or architecture")
     return found
 
@@ -116,3 +108,8 @@ def format_full(platform: Platform) -> str:
     if version or features:
         os += f"({version}{'+' if features else ''}{features})"
     return "/".join(p for p in (os, platform.architecture, platform.variant) if p)
+
+
+def platform_id(platform: Platform | None) -> str:
+    """The id under which a result is filed; None is this host's platform."""
+    return format_full(normalize(platform or host_platform()))

@@ -8,8 +8,9 @@ from buildkit.core.gojson import go_json
 from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.result import Attestation, Result
 from buildkit.core.values import dataclass, replace
-from buildkit.frontend.dockerfile.platforms import platform_id, to_json
+from buildkit.frontend.dockerfile.platformspec import platform_id
 from buildkit.frontend.frontend import FrontendResult, Ref
+from buildkit.oci.spec import platform_to_json
 
 _CONFIG = "containerimage.config"
 _BASE_CONFIG = "containerimage.base.config"
@@ -47,7 +48,7 @@ def assemble(results: Sequence[PlatformResult], *, multi_platform: bool) -> Fron
             metadata[_EPOCH + suffix] = str(result.epoch).encode()
         if result.attestations:
             attestations[name] = result.attestations
-        platforms.append({"ID": name, "Platform": to_json(_exported(result))})
+        platforms.append({"ID": name, "Platform": platform_to_json(_exported(result))})
     metadata[_PLATFORMS] = go_json({"Platforms": platforms}).encode()
     return Result(refs, single=not multi_platform, metadata=metadata, attestations=attestations)
 
