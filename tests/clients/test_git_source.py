@@ -197,6 +197,30 @@ async def test_a_repository_that_was_never_finished_is_finished(world, origin, s
 
 
 @pytest.mark.row("L61")
+@pytest.mark.parametrize("last", ["refs", "HEAD", "config", "tobell0"])
+async def test_a_repository_whose_making_was_interrupted_is_made(world, origin, server, last):
+    origin.commit(a="1")
+    await world.get(f"{server}/app.git")
+    repository = next(world.root.joinpath("store").rglob("shallow")).parent
+    made = ("refs", "HEAD", "config", "tobell0", "objects")  # by git, in this order
+    (repository / "tobell0").touch()
+    for entry in repository.iterdir():
+        if entry.name not in made[: made.index(last) + 1]:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    origin.commit(a="2")
+    assert await world.get(f"{server}/app.git") == {"a": "2"}
+
+
+@pytest.mark.row("L61")
+async def test_a_repository_that_git_does_not_take_for_one_is_made_anew(world, origin, server):
+    origin.commit(a="1")
+    await world.get(f"{server}/app.git")
+    next(world.root.joinpath("store").rglob("shallow")).with_name("HEAD").write_text("")
+    origin.commit(a="2")
+    assert await world.get(f"{server}/app.git") == {"a": "2"}
+
+
+@pytest.mark.row("L61")
 async def test_a_branch_that_becomes_a_folder_of_branches_is_no_trouble(world, origin, server):
     origin.commit(a="1")
     origin.git("push", "-q", "origin", "HEAD:refs/heads/x")

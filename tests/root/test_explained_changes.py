@@ -46,7 +46,7 @@ COMMANDS = {
     "a mount that can be written": (
         "RUN --mount=target=/c,source=a%s echo d",
         ("", ",rw"),
-        [("mount", "/c", READONLY, "bind, source=/a")],
+        [("mount", "/c", READONLY, "bind, source=/a, discarded")],
     ),
     "the size of a tmpfs": (
         "RUN --mount=type=tmpfs,target=/t%s echo e",
@@ -188,6 +188,45 @@ def test_steps_that_moved_are_not_blamed(project, base):
         (second, "input", "input", first, Like(r"\[1/3\] FROM .*"), first),
         (third, "input", "input", second, None, second),
     ]
+
+
+def test_a_step_that_moved_and_changed_is_known_by_its_command(project, base):
+    project.write(Dockerfile=f"FROM {base}\nARG A=1\nRUN echo b $A\n").build()
+    project.write(Dockerfile=f"FROM {base}\nARG A=2\nRUN echo a\nRUN --network=none echo b $A\n")
+    first, second = "[2/3] RUN echo a", "[3/3] RUN --network=none echo b 2"
+    assert project.why() == [
+        (first, "new", "", "", None, None),
+        (second, "changed", "env", "A", "1", "2"),
+        (second, "changed", "network", "", "sandbox", "none"),
+        (second, "changed", "input", first, Like(r"\[1/2\] FROM .*"), first),
+    ]
+
+
+def test_a_copy_that_moved_and_changed_is_known_by_its_destination(project, base):
+    project.write(Dockerfile=f"FROM {base}\nCOPY a /d/\n", a="1", b="1").build()
+    project.write(Dockerfile=f"FROM {base}\nRUN echo a\nCOPY --chown=1:1 a /d/\n")
+    name, before = "[3/3] COPY --chown=1:1 a /d/", "[2/3] RUN echo a"
+    assert project.why()[1:] == [
+        (name, "changed", "chown", "", None, "1:1"),
+        (name, "changed", "input", before, Like(r"\[1/2\] FROM .*"), before),
+    ]
+
+
+def test_a_step_of_an_only_stage_is_the_same_when_its_label_names_the_stage(project, base):
+    text = f"FROM {base} AS one\nRUN %secho a\n"
+    project.write(Dockerfile=text % "").build()
+    project.write(Dockerfile=text % "--mount=type=tmpfs,target=/t ")
+    name = "[one 2/2] RUN --mount=type=tmpfs,target=/t echo a"
+    assert project.why() == [(name, "changed", "mount", "/t", None, "tmpfs")]
+
+
+def test_of_records_that_are_as_near_the_one_after_the_same_step_is_compared_with(project, base):
+    text = f"FROM {base}\nENV A=%s\nWORKDIR %s\nRUN echo $A\nCOPY a /d/\n"
+    for value in "12":
+        project.write(Dockerfile=text % (value, "/a"), a="1").build()
+    told = project.write(Dockerfile=text % ("1", "/b")).why()
+    before = "[3/4] RUN echo 1"
+    assert told[-1] == ("[4/4] COPY a /d/", "input", "input", before, None, before)
 
 
 def test_a_stage_with_another_name_is_the_same_stage(project, base):

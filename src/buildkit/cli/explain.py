@@ -56,6 +56,10 @@ def _sentence(reason: str, change: Change, ran: Set[str]) -> str:
         if old is not None:
             return f"it follows {new} instead of {old}"
         return f"it follows {path}, which ran anew" if path in ran else f"{path} is not as it was"
+    if field == "local":
+        return f"{path} counts as new in every build: the step may write into what it shows"
+    if field == "inputs" and path:
+        return f"it has no input {old} any more" if new is None else f"it has one more input, {new}"
     if field == "file":
         return f"{path} is new" if old is None else f"{path} is gone" if new is None else f"{path} became a {new}"
     if field == "content":

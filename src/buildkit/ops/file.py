@@ -35,6 +35,7 @@ class FileOp:
         step.note(
             kind="file",
             key=gojson.plain(key),
+            kinds=[one.WhichOneof("action") for one in self._actions],
             selectors=[[one.path for one in some or ()] for some in selectors],
             digested=[[astuple(one) for one in some] for some in digested],
         )

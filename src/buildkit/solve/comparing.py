@@ -8,7 +8,7 @@ from typing import Any
 
 from buildkit.core.explanation import Change
 from buildkit.core.values import dataclass, field
-from buildkit.solve.fields import NAMED, Field, field_change, fields_of
+from buildkit.solve.fields import NAMED, Field, field_change, fields_of, is_local
 from buildkit.solver.record import InputRecord, StepRecord, title_of
 from buildkit.store.lease import Lease
 from buildkit.store.listings import FileState
@@ -40,10 +40,11 @@ class Comparing:
             changes += await self._files(before, after, _selection(old, one), _selection(new, other))
         return list(dict.fromkeys(changes))
 
-    def least(self, old: StepRecord, new: StepRecord) -> int:
-        """How many changes there are at least, told without looking at files."""
+    def least(self, old: StepRecord, new: StepRecord) -> tuple[int, int]:
+        """How many changes there are at least, told without looking at files; of them other steps that came before."""
         changes, contents = self._without_files(old, new)
-        return len(changes) + len(contents)
+        others = sum(one.field == "input" and one.old is not None for one in changes)
+        return len(changes) + len(contents), others
 
     def _without_files(self, old: StepRecord, new: StepRecord) -> tuple[list[Change], list[tuple[int, int]]]:
         """Changes, and the inputs, by number, whose contents are others."""
@@ -54,9 +55,11 @@ class Comparing:
             before, after = old.inputs[one], new.inputs[other]
             if before.content and after.content:
                 contents += [(one, other)] if before.content != after.content else []
+            elif old.outcome == "executed" and bool(before.content) != bool(after.content):
+                changes.append(Change("content-cache", after.name, _switch(before.content), _switch(after.content)))
             elif not set(before.keys) & set(after.keys):
                 changes += _input_changes(before, after)
-        changes += _root_changes(old, new, pairs)
+        changes += _root_changes(old, new, pairs) if _has_parts(new) else _number_changes(old, new)
         if len(changes) + len(contents) > 1:  # which action reads what follows from the rest
             changes = [one for one in changes if one.field != "order"]
         if not changes and not contents:
@@ -113,11 +116,17 @@ def _aligned(old: StepRecord, new: StepRecord) -> list[tuple[int, int]]:
     """Numbers of inputs that have the same part in both steps, as far as that is sure."""
     if len(old.inputs) == len(new.inputs):
         return [(number, number) for number in range(len(new.inputs))]
+    if not _has_parts(new):
+        from difflib import SequenceMatcher
+
+        before, after = ([title_of(input.name) for input in one.inputs] for one in (old, new))
+        blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+        return [(block.a + n, block.b + n) for block in blocks for n in range(block.size)]
     # what is mounted and what is copied from follows from what the steps say: only the first of each kind is sure
     pairs = []
     for kind in (True, False):
-        before, after = ([n for n in range(len(one.inputs)) if _is_selected(one, n) is kind] for one in (old, new))
-        pairs += [(before[0], after[0])] if before and after else []
+        here, there = ([n for n in range(len(one.inputs)) if _is_selected(one, n) is kind] for one in (old, new))
+        pairs += [(here[0], there[0])] if here and there else []
     return pairs
 
 
@@ -132,6 +141,25 @@ def _root_changes(old: StepRecord, new: StepRecord, pairs: list[tuple[int, int]]
     return [Change("input", after, before, after)] if before != after else []
 
 
+def _has_parts(record: StepRecord) -> bool:
+    """Whether the inputs of a step follow from what else it says: those of a merge do not."""
+    return record.facts.get("kind") in ("exec", "file")
+
+
+def _number_changes(old: StepRecord, new: StepRecord) -> list[Change]:
+    """The inputs that only one of two steps has."""
+    if len(old.inputs) == len(new.inputs):
+        return []
+    before, after = ({title_of(input.name): input.name for input in one.inputs} for one in (old, new))
+    gone = [Change("inputs", name, name, None) for title, name in before.items() if title not in after]
+    come = [Change("inputs", name, None, name) for title, name in after.items() if title not in before]
+    return [*gone, *come] or [Change("inputs", "", str(len(old.inputs)), str(len(new.inputs)))]
+
+
+def _switch(content: str) -> str:
+    return "on" if content else "off"
+
+
 def _is_selected(record: StepRecord, number: int) -> bool:
     """Whether parts of an input count, and not the whole of it."""
     return bool(_selection(record, number))
@@ -139,6 +167,8 @@ def _is_selected(record: StepRecord, number: int) -> bool:
 
 def _input_changes(old: InputRecord, new: InputRecord) -> list[Change]:
     """What is told of an input that is another one: of a source what it stands for, of a step its name."""
+    if is_local(old.facts) and is_local(new.facts):
+        return [Change("local", new.name, None, new.name)]
     before, after = (fields_of(one.facts) if one.facts.get("kind") == "source" else {} for one in (old, new))
     changes = _exact(list(_field_changes(before, after))) if before and after else []
     same = title_of(old.name) == title_of(new.name)

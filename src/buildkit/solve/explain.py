@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from buildkit.core.digest import Digest, sha256_text
 from buildkit.core.errors import BuildkitError
@@ -13,7 +13,7 @@ from buildkit.core.values import dataclass, replace
 from buildkit.session.registry import Sessions
 from buildkit.session.session import Session
 from buildkit.solve.comparing import Comparing
-from buildkit.solve.fields import is_local
+from buildkit.solve.fields import Part, is_local, part_of
 from buildkit.solve.hiding import Hiding
 from buildkit.solve.request import SolveRequest
 from buildkit.solver.record import StepRecord, StepRecords, title_of
@@ -24,6 +24,8 @@ IGNORED = "the cache is ignored"
 _RAN = ("executed", "failed")
 _MOST_COMPARED = 10
 """Earlier records whose files are compared."""
+_BEFORE = ("input", "local")
+"""Fields that are told of steps before."""
 _ORDINAL = "ordinal"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -61,7 +63,7 @@ class Explainer:
     def save(self, records: Sequence[StepRecord]) -> None:
         """Keep what ran, and what was loaded that the scope does not know."""
         for record in records:
-            if not is_local(record) and (record.outcome in _RAN or not self.steps.knows(record, self.scope)):
+            if not is_local(record.facts) and (record.outcome in _RAN or not self.steps.knows(record, self.scope)):
                 facts = {**record.facts, _ORDINAL: self.ordinals.get(record.vertex, 0)}
                 self.steps.save(replace(record, facts=facts), self.scope)
 
@@ -70,24 +72,34 @@ class Explainer:
         trees = {(one.vertex, number): name for one in records for number, name in enumerate(one.results)}
         comparing = Comparing(self.store, self.lease, trees)
         names = {record.name: title_of(record.name) for record in records}
-        return [await self._explain(one, records, names, comparing) for one in records if self._ran(one)]
+        parts = {part_of(record.facts) for record in records}
+        return [await self._explain(one, records, names, parts, comparing) for one in records if self._ran(one)]
 
     def _ran(self, record: StepRecord) -> bool:
         """Whether it ran for this build, and not for another before that began."""
-        return record.outcome in _RAN and record.created_at >= self.since and not is_local(record)
+        return record.outcome in _RAN and record.created_at >= self.since and not is_local(record.facts)
 
     async def _explain(
-        self, record: StepRecord, records: Sequence[StepRecord], names: Mapping[str, str], comparing: Comparing
+        self,
+        record: StepRecord,
+        records: Sequence[StepRecord],
+        names: Mapping[str, str],
+        parts: Set[Part],
+        comparing: Comparing,
     ) -> Explanation:
         if record.reason == IGNORED:
             return self._because(record, "ignore-cache", [Change("no-cache", "", None, self.ignored)])
         namesakes = {op for one in records if one.name == record.name for op in one.ops} - {*record.ops}
-        near = self.steps.near(record, self.scope, self.since, names)
-        near = [old for old in near if not namesakes.intersection(old.ops)]
+        near = [
+            old
+            for old in self._near(record, names, parts - {part_of(record.facts)})
+            if not namesakes.intersection(old.ops)
+        ]
         ordinal = self.ordinals.get(record.vertex, 0)
 
-        def distance(old: StepRecord) -> tuple[int, bool, bool]:
-            return comparing.least(old, record), old.name != record.name, old.facts.get(_ORDINAL, 0) != ordinal
+        def distance(old: StepRecord) -> tuple[int, int, bool, bool]:
+            least, others = comparing.least(old, record)
+            return least, others, old.name != record.name, old.facts.get(_ORDINAL, 0) != ordinal
 
         near.sort(key=distance)
         best: tuple[StepRecord, list[Change]] | None = None
@@ -101,11 +113,20 @@ class Explainer:
             return self._because(record, "new", [])
         old, changes = best
         if changes:
-            only_inputs = all(one.field == "input" for one in changes)
+            only_inputs = all(one.field in _BEFORE for one in changes)
             return self._because(record, "input" if only_inputs else "changed", changes)
         if old.outcome == "failed":
             return self._because(record, "failed", [Change("error", "", old.error, None)])
         return self._because(record, "evicted", [self._eviction(old)])
+
+    def _near(self, record: StepRecord, names: Mapping[str, str], others: Set[Part]) -> list[StepRecord]:
+        """Earlier records of what may be the same step; ``others`` are parts that other steps of the build have."""
+        title, part = title_of(record.name), part_of(record.facts)
+        near = self.steps.near(record, self.scope, self.since, names)
+        near = [one for one in near if title_of(one.name) == title or part_of(one.facts) not in others]
+        if near or not part:
+            return near
+        return [one for one in self.steps.others(self.scope, self.since, names) if part_of(one.facts) == part]
 
     def _eviction(self, record: StepRecord) -> Change:
         for result in record.results:

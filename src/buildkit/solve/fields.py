@@ -8,20 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from buildkit.core.explanation import Change
-from buildkit.solver.record import StepRecord
 
 Field = tuple[str, str]
 """What kind of thing, and which."""
 
+Part = tuple[str, ...]
+
 NAMED = ("image", "blob", "checksum", "commit")
 """Fields of sources: a name, and the digest that it stands for."""
 
-_META = {"cwd": "workdir", "extraHosts": "host"}
+_META = {"cwd": "workdir", "cgroupParent": "cgroup-parent", "validExitCodes": "exit-codes"}
+_AGENT = "SSH_AUTH_SOCK"
 _NETWORKS = ("sandbox", "host", "none")
 _SECURITY = ("sandbox", "insecure")
 _MOUNTS = ("bind", "secret", "ssh", "cache", "tmpfs")
 _SHARING = ("shared", "private", "locked")
-_NO_INPUT = -1
+_NO_INPUT = _NO_OUTPUT = -1
 _ROOT = "/"
 _ACTIONS = (("src", "copy"), ("data", "mkfile"), ("oldpath", "symlink"), ("makeParents", "mkdir"))
 _ACTION_FIELDS = {
@@ -36,6 +38,14 @@ _ACTION_FIELDS = {
     "followSymlink": "follow-links",
     "dirCopyContents": "copy-contents",
     "attemptUnpackDockerCompatibility": "unpack",
+    "allowWildcard": "allow-wildcard",
+    "allowEmptyWildcard": "allow-empty-wildcard",
+    "createDestPath": "create-parents",
+    "alwaysReplaceExistingDestPaths": "always-replace",
+    "makeParents": "parents",
+    "allowNotFound": "allow-not-found",
+    "oldpath": "link-target",
+    "newpath": "path",
 }
 _NO_MODE = -1
 
@@ -49,7 +59,7 @@ def fields_of(facts: Mapping[str, Any]) -> dict[Field, Any]:
         return dict(_file(facts))
     if kind == "source":
         return dict(_source(facts))
-    return {}
+    return {("id", ""): facts["id"]} if kind == "passthrough" else {}
 
 
 def _exec(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
@@ -57,26 +67,37 @@ def _exec(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
     op = key["Exec"]
     platform = [key.get(name, "") for name in ("OS", "Arch", "Variant", "OSVersion")]
     yield ("platform", ""), "/".join(filter(None, platform))
+    mounts = op.get("mounts", ())
+    agents = {f"{_AGENT}={one.get('dest')}" for one in mounts if "SSHOpt" in one}
     for name, value in op.get("meta", {}).items():
         if name == "args":
             yield ("command", ""), _command(value)
         elif name == "env":
             for entry in value:
                 variable, _, text = entry.partition("=")
-                yield ("env", variable), text
+                if entry not in agents:  # follows from the mount
+                    yield ("env", variable), text
+        elif name == "extraHosts":
+            yield ("host", ""), ", ".join(one.get("Host", "") for one in value)
+        elif name == "ulimit":
+            yield from (
+                (("ulimit", one.get("Name", "")), f"{one.get('Soft', 0)}:{one.get('Hard', 0)}") for one in value
+            )
         else:
             yield (_META.get(name, name), ""), _text(value)
     yield ("network", ""), _word(_NETWORKS, op.get("network", 0))
     yield ("security", ""), _word(_SECURITY, op.get("security", 0))
     selectors = [list(paths) for paths in facts.get("selectors", ())]
-    for mount in op.get("mounts", ()):
+    for mount in mounts:
         text = _mount(mount, _taken(selectors, mount))
         if (mount.get("dest"), text) != (_ROOT, "bind"):
             yield ("mount", mount.get("dest", "")), text
     for secret in op.get("secretenv", ()):
         yield ("secret", secret.get("name", "")), secret.get("ID", "") + ", optional" * secret.get("optional", False)
+    for device in op.get("cdiDevices", ()):
+        yield ("device", device.get("name", "")), "optional" if device.get("optional") else "required"
     for name, value in op.items():
-        if name not in ("meta", "mounts", "secretenv", "network", "security"):
+        if name not in ("meta", "mounts", "secretenv", "cdiDevices", "network", "security"):
             yield (name, ""), _text(value)
 
 
@@ -111,7 +132,11 @@ def _mount(mount: Mapping[str, Any], source: str) -> str:
     words = [_word(_MOUNTS, mount.get("mountType", 0)), *(f"{name}={value}" for name, value in said.items() if value)]
     if "sharing" in cache:
         words.append(_word(_SHARING, cache["sharing"]))
-    flags = {"optional": lent.get("optional"), "readonly": mount.get("readonly")}
+    flags = {
+        "optional": lent.get("optional"),
+        "readonly": mount.get("readonly"),
+        "discarded": words[0] == "bind" and not mount.get("readonly") and mount.get("output") == _NO_OUTPUT,
+    }
     return ", ".join([*words, *(name for name, is_on in flags.items() if is_on)])
 
 
@@ -120,7 +145,7 @@ def _file(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
     selected = [path for paths in facts.get("selectors", ()) for path in paths]
     for number, encoded in enumerate(key["Actions"]):
         action = json.loads(b64decode(encoded))
-        kind = next((kind for mark, kind in _ACTIONS if mark in action), "rm" if "path" in action else "action")
+        kind = facts["kinds"][number] if "kinds" in facts else _guessed_kind(action)
         path = f"action {number + 1}" if number else ""
         yield ("action", path), kind
         for name, value in action.items():
@@ -132,6 +157,11 @@ def _file(facts: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
         yield ("source", ""), ", ".join(selected)
     if "indexes" in key:
         yield ("order", ""), _text(key["indexes"])
+
+
+def _guessed_kind(action: Mapping[str, Any]) -> str:
+    """For records of before kinds were noted."""
+    return next((kind for mark, kind in _ACTIONS if mark in action), "rm" if "path" in action else "action")
 
 
 def _action_value(name: str, value: Any) -> str | None:
@@ -182,8 +212,8 @@ def _word(words: Sequence[str], number: int) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
+    if isinstance(value, list) and all(isinstance(one, str | int) for one in value):
+        return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -198,6 +228,25 @@ def field_change(field: Field, old: Any, new: Any) -> Change:
     return Change(field[0], new[0], f"{old[0]}@{old[1]}", f"{new[0]}@{new[1]}")
 
 
-def is_local(record: StepRecord) -> bool:
+def part_of(facts: Mapping[str, Any]) -> Part:
+    """What a step is for, whatever else it says: its command, what it does to which file, what it fetches; or none."""
+    kind, fields = facts.get("kind"), fields_of(facts)
+    if kind == "exec":
+        return kind, fields.get(("command", ""), "")
+    if kind == "file":
+        places = (fields.get((name, "")) for name in ("destination", "path"))
+        return kind, fields[("action", "")], next(filter(None, places), "")
+    return (kind, _unversioned(str(facts.get("identifier")))) if kind == "source" else ()
+
+
+def _unversioned(identifier: str) -> str:
+    """Less the tag and digest of an image, or the ref of a repository."""
+    if identifier.startswith(("docker-image", "oci-layout")):
+        place, slash, last = identifier.partition("@")[0].rpartition("/")
+        return place + slash + last.partition(":")[0]
+    return identifier.partition("#")[0]
+
+
+def is_local(facts: Mapping[str, Any]) -> bool:
     """Whether a step reads a directory of the client, which every build does."""
-    return str(record.facts.get("identifier", "")).startswith("local://")
+    return str(facts.get("identifier", "")).startswith("local://")

@@ -16,6 +16,8 @@ _TELLING, _TELLING_LINE = 4, 8
 _SECRET_NAME = Pattern(
     r"(?i).*(?:^|_|-)(?:api-?key|auth|credentials?|key|passwords?|passwd|pword|secrets?|tokens?|apikey)(?:$|_|-).*"
 )
+_PLAIN = ("SSH_AUTH_SOCK",)
+"""Variables whose names look like those of secrets, and which are none."""
 _PASSWORD = Pattern(r"(?<=://)([^/\s@:]*):[^/\s@]*(?=@(?!sha256:))")
 
 
@@ -46,7 +48,7 @@ class Hiding:
         return replace(change, path=self.text(change.path), old=self._value(old), new=self._value(new))
 
     def _is_secret(self, change: Change) -> bool:
-        if change.field == "env" and _SECRET_NAME.fullmatch(change.path):
+        if change.field == "env" and change.path not in _PLAIN and _SECRET_NAME.fullmatch(change.path):
             return True
         texts = f"{change.old}\0{change.new}"
         return any(secret in texts for secret in self.secrets)

@@ -136,7 +136,7 @@ class Builder:
         from buildkit.solve.explain import Explainer, hiding_of, ignored_by, scope_of
 
         sessions = self.worker.sessions
-        records = job.records if explained is not None else []
+        records = job.all_records if explained is not None else []
         explainer = Explainer(
             self.steps,
             self.worker.store,

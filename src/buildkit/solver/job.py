@@ -260,21 +260,40 @@ class Job(Generic[R]):
 
     def did(self, *outcomes: str) -> bool:
         """Whether any vertex that is no source has one of these outcomes."""
-        return any(state.outcome in outcomes and state.facts.get("kind") != "source" for state in self.states)
+        return any(state.outcome in outcomes and state.facts.get("kind") != "source" for state in self._all_states())
+
+    @property
+    def all_records(self) -> list[StepRecord]:
+        """`records`, and those of what running ops led to."""
+        return [step_record(state) for state in self._all_states()]
 
     @property
     def ordinals(self) -> dict[Digest, int]:
         """For each vertex, how many before it have its name."""
         seen: Counter[str] = Counter()
         found = {}
-        for state in self.states:
+        for state in self._all_states():
             found[state.digest] = seen[state.vertex.name]
             seen[state.vertex.name] += 1
         return found
 
     def ended(self, *outcomes: str) -> list[StepRecord]:
-        """The records of vertices with one of these outcomes, inputs before consumers."""
-        return [step_record(state) for state in self.states if state.outcome in outcomes]
+        """Of `all_records` those with one of these outcomes."""
+        return [step_record(state) for state in self._all_states() if state.outcome in outcomes]
+
+    def _all_states(self) -> list[VertexState[R]]:
+        """What it cares for, each with what its op led to before it."""
+        found: dict[VertexState[R], None] = {}
+        opened: set[VertexState[R]] = set()
+        todo = self.states[::-1]
+        while todo:
+            state = todo.pop()
+            if state.children and state not in opened:
+                opened.add(state)
+                todo += [state, *reversed(state.children)]
+            else:
+                found[state] = None
+        return list(found)
 
     def _edge(self, edge: Edge[R], imports: Imports[R]) -> EdgeState[R]:
         state = self._solver.load(edge.vertex, self, None, imports)[edge.vertex]

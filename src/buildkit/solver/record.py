@@ -37,6 +37,8 @@ _LABEL = Pattern(r"\[((?:\S+ )*?)(\d+)/\d+\] ")
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _MOST_LIKE = 20
 """Records of each kind that a step is compared with."""
+_MOST_OTHERS = 200
+"""Records of a scope among which a step is looked for that is neither called nor placed as it was."""
 _KEPT = 20_000
 """Records kept, oldest dropped first: at about 2 kB each, 40 MB."""
 
@@ -178,13 +180,30 @@ class StepRecords:
         found |= self._select("vertex = ?", (record.vertex,), before)
         if place:
             titles = set(names.values())
-            standing = self._select("scope = ? AND place = ?", (scope, place), before)
+            standing = self._standing(scope, place, before)
             found |= {id: one for id, one in standing.items() if title_of(one.name) not in titles}
         return [one for one in found.values() if one.outcome in _DONE and _may_be(one.name, record.name, names)]
 
-    def _select(self, where: str, values: tuple[str | int, ...], before: int) -> dict[int, StepRecord]:
+    def _standing(self, scope: str, place: str, before: int) -> dict[int, StepRecord]:
+        """Those that stood in a place; the labels of an only stage leave its name out."""
+        *stage, number, kind = place.rsplit(" ", 2)
+        step = f"{number} {kind}"
+        if stage:
+            return self._select("scope = ? AND place IN (?, ?)", (scope, place, step), before)
+        values = (scope, step, len(step) + 1, f" {step}")
+        return self._select("scope = ? AND (place = ? OR substr(place, -?) = ?)", values, before)
+
+    def others(self, scope: str, before: int, names: Mapping[str, str]) -> list[StepRecord]:
+        """Earlier records of the scope, the latest first, of what is none of the build's steps, as their names tell."""
+        titles = set(names.values())
+        found = self._select("scope = ?", (scope,), before, _MOST_OTHERS).values()
+        return [one for one in found if one.outcome in _DONE and title_of(one.name) not in titles]
+
+    def _select(
+        self, where: str, values: tuple[str | int, ...], before: int, most: int = _MOST_LIKE
+    ) -> dict[int, StepRecord]:
         rows = self._db.execute(
-            f"SELECT id, body FROM step_record WHERE {where} AND created_at < ? ORDER BY id DESC LIMIT {_MOST_LIKE}",
+            f"SELECT id, body FROM step_record WHERE {where} AND created_at < ? ORDER BY id DESC LIMIT {most}",
             (*values, before),
         )
         return {id: _parse(body) for id, body in rows}

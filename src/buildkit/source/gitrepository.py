@@ -29,11 +29,13 @@ T = TypeVar("T")
 
 RECORD_TYPE = "source.git.checkout"
 _DAMAGE = re.compile(
-    r"corrupt|not a git repository|unable to read|bad object|bad tree|bad signature|missing blob|broken"
+    r"corrupt|not (?:a git repository|in a git directory)|unable to read|bad object|bad tree|bad signature|missing blob|broken"
     r"|object file .* is empty|packfile .* (?:cannot|does not|is )|does not match index|index file"
     r"|invalid (?:object|sha1|index)|bad config|did not send all necessary objects|garbage|inflate|mismatch"
 )
 _NO_SHALLOW = ("--depth", "shallow", "dumb http")
+_MADE_LAST = "objects/info"
+"""What ``git init`` makes when all else is there."""
 _LOCKS = ("shallow.lock", "config.lock", "HEAD.lock", "packed-refs.lock")
 
 
@@ -138,7 +140,7 @@ async def _prepare(repository: Repository, wanted: Wanted, found: Resolved, offl
     for name in _LOCKS:  # what a git that was killed left behind; whoever is here is here alone
         with suppress(FileNotFoundError):
             (path / name).unlink()
-    if not (path / "config").is_file() or not (path / "HEAD").is_file():
+    if not ((path / "config").is_file() and (path / "HEAD").is_file() and (path / _MADE_LAST).is_dir()):
         kind = ["--object-format=sha256"] if _is_long(found) else []
         await git.run("init", "--quiet", "--bare", "--template=", *kind)
     await git.run("config", "remote.origin.url", wanted.remote)
