@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 RECORD_TYPE = "source.git.checkout"
 _DAMAGE = re.compile(
-    r"corrupt|not (?:a git repository|in a git directory)|unable to read|bad object|bad tree|bad signature|missing blob|broken"
-    r"|object file .* is empty|packfile .* (?:cannot|does not|is )|does not match index|index file"
+    r"corrupt|not (?:a git repository|in a git directory)|unable to read|bad object|bad tree|bad signature|missing blob"
+    r"|broken|object file .* is empty|packfile .* (?:cannot|does not|is )|does not match index|index file"
     r"|invalid (?:object|sha1|index)|bad config|did not send all necessary objects|garbage|inflate|mismatch"
 )
 _NO_SHALLOW = ("--depth", "shallow", "dumb http")
