@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.kit.certificates import authority
@@ -24,6 +25,7 @@ from buildkit.rpc.transport import serve
     [
         ("unix://", "dial unix: missing address"),
         ("unix:///nowhere/x", "dial unix /nowhere/x: connect: no such file or directory"),
+        ("dockerd:///nowhere/x", "dial dockerd /nowhere/x: connect: no such file or directory"),
         ("tcp://127.0.0.1:1", "dial tcp 127.0.0.1:1: connect: connection refused"),
         ("tcp://127.0.0.1", "dial tcp: address 127.0.0.1: missing port in address"),
         ("tcp://127.0.0.1:x", "dial tcp: lookup tcp/x: unknown port"),
@@ -43,6 +45,56 @@ async def test_an_unknown_kind_of_address_is_refused(address):
     with pytest.raises(InvalidInput, match=f"^invalid address {address}"):
         async with dial(address):
             pass
+
+
+@asynccontextmanager
+async def answering(path, answer):
+    """Something that says the same to everybody on a unix socket and hangs up, unless it changes to gRPC."""
+    server, heard = serve(Server(FakeDaemon().methods())), []
+
+    async def talk(reader, writer):
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        if b" 101 " not in answer:
+            writer.close()
+            return
+        inner = await asyncio.get_running_loop().create_unix_server(server, f"{path}.inner")
+        far_reader, far_writer = await asyncio.open_unix_connection(f"{path}.inner")
+        await asyncio.gather(_move(reader, far_writer), _move(far_reader, writer))
+        inner.close()
+
+    async with await asyncio.start_unix_server(talk, path):
+        yield heard
+
+
+async def _move(reader, writer):
+    while content := await reader.read(65536):
+        writer.write(content)
+    writer.close()
+
+
+@pytest.mark.row("A133")
+async def test_the_builder_inside_docker_is_reached_by_an_upgrade(tmp_path):
+    path = f"{tmp_path}/docker.sock"
+    answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with answering(path, answer) as heard, open_remote(f"dockerd://{path}") as client:
+        assert await client.workers() == []
+    assert heard[0].startswith(b"POST /grpc HTTP/1.1\r\n") and b"\r\nUpgrade: h2c\r\n" in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        (b"", "it hung up"),
+        (b"\x1b[2J 200\r\n\r\n", r"\?\[2J 200"),
+    ],
+)
+async def test_a_daemon_that_gives_no_builder_is_named(tmp_path, answer, text):
+    async with answering(f"{tmp_path}/s", answer):
+        with pytest.raises(Unavailable, match=f"dockerd://{tmp_path}/s gives no access to its builder: {text}$"):
+            async with dial(f"dockerd://{tmp_path}/s"):
+                pass
 
 
 class Hearing(Server):

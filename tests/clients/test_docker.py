@@ -76,6 +76,20 @@ def project(tmp_path, base):
     return write
 
 
+@pytest.mark.row("A133", "Z55")
+def test_our_client_drives_the_builder_inside_docker(desk, project, tmp_path):
+    folder = project("FROM scratch\nCOPY hello /greeting\n", hello="hello\n")
+    words = ["--addr", f"dockerd://{desk.docker_socket}", "build", "--frontend=dockerfile.v0"]
+    words += [f"--local=context={folder}", f"--local=dockerfile={folder}", f"--output=type=local,dest={tmp_path}/out"]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], env=environ, capture_output=True, text=True, stdin=-3
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/greeting").read_text() == "hello\n"
+    assert "greeting" in desk("buildx", "--builder", "default", "du", "--verbose")
+
+
 @pytest.mark.row("Z26")
 def test_an_image_is_loaded_into_docker(desk, project):
     folder = project('FROM BASE\nCOPY hello /\nCMD ["cat", "/hello"]\n', hello="hello\n")

@@ -1,6 +1,7 @@
 """Reach a daemon by its address: a channel for calls, for as long as a scope lasts.
 
-``unix://PATH``, ``tcp://HOST:PORT`` (with TLS when files are given), and the addresses of `buildkit.client.commands`.
+``unix://PATH``, ``tcp://HOST:PORT`` (with TLS when files are given), ``dockerd://PATH`` for the builder inside Docker's
+daemon, and the addresses of `buildkit.client.commands`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ async def dial(
     With ``wait`` it is tried again until a daemon answers or the time is over. Raises `Unavailable`, and
     `InvalidInput` for an address or TLS files that make no sense.
     """
-    context = tls_context(tls) if tls.wanted else None
+    context = tls_context(tls) if tls.wanted and not address.startswith("dockerd://") else None
     try:
         async with asyncio.timeout(timeout or None):
             wire, channel = await _connect_until(address, tls, context, wait)
@@ -109,6 +110,11 @@ async def _connect(address: str, tls: TLSFiles, context: SSLContext | None) -> t
             _, wire = await loop.create_connection(
                 lambda: Wire(connect), host, port, ssl=context, server_hostname=server_name
             )
+        elif scheme == "dockerd":
+            from buildkit.client.dockerd import SOCKET, open_builder
+
+            made = await open_builder(rest or SOCKET)
+            _, wire = await loop.create_unix_connection(lambda: Wire(connect), sock=made)
         else:
             raise InvalidInput(f"invalid address {address}: {scheme}:// is unknown")
     except OSError as error:
