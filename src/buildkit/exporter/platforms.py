@@ -41,7 +41,7 @@ def platforms_of(result: Result[R]) -> tuple[ExportPlatform, ...]:
     try:
         entries = json.loads(metadata[PLATFORMS_KEY] or b"{}").get("Platforms")
         parsed = tuple(ExportPlatform(str(e["ID"] or ""), _platform(e["Platform"])) for e in entries or ())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"failed to parse platforms of the result: {error}") from error
     if not parsed:
         raise InvalidInput("invalid empty platforms index for exporter")
@@ -80,7 +80,7 @@ def _platform(raw: Mapping[str, object]) -> Platform:
 def _platform_of_config(metadata: Mapping[str, bytes]) -> Platform:
     try:
         config = json.loads(metadata[CONFIG_KEY])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"invalid image config: {error}") from error
     platform = _platform(config) if isinstance(config, dict) else Platform("", "")
     if bool(platform.os) != bool(platform.architecture):

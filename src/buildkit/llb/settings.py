@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from buildkit.core.errors import InvalidInput
+from buildkit.core.jsonfields import Fields, parse_fields
 from buildkit.core.platform import Platform, normalize
 from buildkit.llb.env import EMPTY, Env
 from buildkit.llb.paths import join
@@ -14,6 +13,7 @@ from buildkit.llb.vertex import Output
 
 Network = Literal["sandbox", "host", "none"]
 Security = Literal["sandbox", "insecure"]
+_CONFIG = "not an image config"
 
 
 class Settings(NamedTuple):
@@ -40,23 +40,18 @@ class Settings(NamedTuple):
 
     def with_image_config(self, config: bytes | str | Mapping[str, object]) -> Settings:
         """Take environment, directory and platform from an image config (OCI JSON); raises `InvalidInput`."""
-        settings = self
-        try:
-            parsed: Any = config if isinstance(config, Mapping) else json.loads(config)
-            process = parsed.get("config") or {}
-            env = settings.env
-            for pair in process.get("Env") or ():
-                key, _, value = pair.partition("=")
-                env = env.set(key, value) if key else env
-            settings = settings._replace(env=env).in_dir(process.get("WorkingDir") or "")
-            os, architecture = parsed.get("os"), parsed.get("architecture")
-            if os and architecture:
-                features = tuple(parsed.get("os.features") or ())
-                variant, version = parsed.get("variant") or "", parsed.get("os.version") or ""
-                platform = normalize(Platform(os, architecture, variant, version, features))
-                settings = settings._replace(platform=platform)
-        except (ValueError, AttributeError, TypeError) as error:
-            raise InvalidInput(f"not an image config: {error}") from None
+        whole = Fields(config, _CONFIG) if isinstance(config, Mapping) else parse_fields(config, _CONFIG)
+        process = whole.within("config")
+        env = self.env
+        for pair in process.texts("Env"):
+            key, _, value = pair.partition("=")
+            env = env.set(key, value) if key else env
+        settings = self._replace(env=env).in_dir(process.text("WorkingDir"))
+        os, architecture = whole.text("os"), whole.text("architecture")
+        if os and architecture:
+            features = tuple(whole.texts("os.features"))
+            platform = Platform(os, architecture, whole.text("variant"), whole.text("os.version"), features)
+            settings = settings._replace(platform=normalize(platform))
         return settings
 
 

@@ -140,7 +140,7 @@ def _ask_program(name: str, server: str) -> Credentials | None:
     try:
         answer = json.loads(done.stdout)
         username, secret = str(answer["Username"]), str(answer["Secret"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise Unavailable(f"{program} gave no credentials for {server}") from error
     return Credentials("", secret) if username == _IDENTITY_USER else Credentials(username, secret)
 

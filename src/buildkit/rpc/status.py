@@ -114,7 +114,7 @@ def from_status(status: Status) -> BuildkitError:
             import json
 
             content = json.loads(packed.value)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if kind == "gatewayapi.ExitMessage":
             exit_code = int(content.get("Code", 0))

@@ -198,7 +198,7 @@ def _cache_imports(options: Mapping[str, str]) -> tuple[CacheImport, ...]:
                 if not all(isinstance(value, str) for value in attrs.values()):
                     raise TypeError("attributes are not text")
                 found.append(CacheImport(str(entry.get("Type") or ""), attrs))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError, TypeError, AttributeError) as error:
             raise InvalidInput(f"failed to unmarshal cache-imports ({quote(text)}): {error}") from None
     refs = options.get("cache-from", "")
     found += (CacheImport("registry", {"ref": ref}) for ref in (refs.split(",") if refs else ()))

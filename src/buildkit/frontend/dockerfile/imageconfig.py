@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.gojson import go_json
+from buildkit.core.jsonfields import Fields, parse_fields
 from buildkit.core.platform import DEFAULT_PATH, Platform
 from buildkit.core.values import dataclass, field, replace
 from buildkit.frontend.dockerfile.instructions import Healthcheck
@@ -183,96 +182,62 @@ def empty_image(platform: Platform) -> ImageConfig:
 
 def parse_image(content: bytes | str) -> ImageConfig:
     """Read a config of any origin; raises `InvalidInput`."""
-    try:
-        document = json.loads(content)
-        if not isinstance(document, dict):
-            raise InvalidInput("failed to parse image config: not an object")
-        return _image(document)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"failed to parse image config: {error}") from None
-
-
-def _image(document: Mapping[str, Any]) -> ImageConfig:
-    get = _getter(document)
-    rootfs = _getter(get("rootfs") or {})
-    diff_ids = rootfs("diff_ids")
+    fields = parse_fields(content, "failed to parse image config")
+    rootfs = fields.within("rootfs")
     return ImageConfig(
         Platform(
-            get("os") or "",
-            get("architecture") or "",
-            get("variant") or "",
-            get("os.version") or "",
-            tuple(get("os.features") or ()),
+            fields.text("os"),
+            fields.text("architecture"),
+            fields.text("variant"),
+            fields.text("os.version"),
+            tuple(fields.texts("os.features")),
         ),
-        _time(get("created")),
-        get("author") or "",
-        _process(get("config") or {}),
-        rootfs("type") or "",
-        None if diff_ids is None else list(diff_ids),
-        [_history(entry) for entry in get("history") or ()],
+        _time(fields("created")),
+        fields.text("author"),
+        _process(fields.within("config")),
+        rootfs.text("type"),
+        None if rootfs("diff_ids") is None else rootfs.texts("diff_ids"),
+        [_history(entry) for entry in fields.each("history")],
     )
 
 
-def _history(document: Mapping[str, Any]) -> History:
-    get = _getter(document)
+def _history(fields: Fields) -> History:
     return History(
-        get("created_by") or "",
-        get("comment") or "",
-        bool(get("empty_layer")),
-        _time(get("created")),
-        get("author") or "",
+        fields.text("created_by"),
+        fields.text("comment"),
+        fields.flag("empty_layer"),
+        _time(fields("created")),
+        fields.text("author"),
     )
 
 
-def _process(document: Mapping[str, Any]) -> ProcessConfig:
-    get = _getter(document)
+def _process(fields: Fields) -> ProcessConfig:
     return ProcessConfig(
-        get("User") or "",
-        set(get("ExposedPorts") or ()),
-        list(get("Env") or ()),
-        list(get("Entrypoint") or ()),
-        list(get("Cmd") or ()),
-        set(get("Volumes") or ()),
-        get("WorkingDir") or "",
-        dict(get("Labels") or {}),
-        get("StopSignal") or "",
-        bool(get("ArgsEscaped")),
-        _healthcheck(get("Healthcheck")),
-        list(get("OnBuild") or ()),
-        list(get("Shell") or ()),
+        fields.text("User"),
+        fields.names("ExposedPorts"),
+        fields.texts("Env"),
+        fields.texts("Entrypoint"),
+        fields.texts("Cmd"),
+        fields.names("Volumes"),
+        fields.text("WorkingDir"),
+        fields.pairs("Labels"),
+        fields.text("StopSignal"),
+        fields.flag("ArgsEscaped"),
+        None if fields("Healthcheck") is None else _healthcheck(fields.within("Healthcheck")),
+        fields.texts("OnBuild"),
+        fields.texts("Shell"),
     )
 
 
-def _healthcheck(document: Mapping[str, Any] | None) -> Healthcheck | None:
-    if document is None:
-        return None
-    get = _getter(document)
+def _healthcheck(fields: Fields) -> Healthcheck:
     return Healthcheck(
-        tuple(get("Test") or ()),
-        int(get("Interval") or 0),
-        int(get("Timeout") or 0),
-        int(get("StartPeriod") or 0),
-        int(get("StartInterval") or 0),
-        int(get("Retries") or 0),
+        tuple(fields.texts("Test")),
+        fields.number("Interval"),
+        fields.number("Timeout"),
+        fields.number("StartPeriod"),
+        fields.number("StartInterval"),
+        fields.number("Retries"),
     )
-
-
-class _Getter:
-    """Fields by name; case does not matter where the exact name is missing."""
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self._document = document
-        self._folded: dict[str, Any] | None = None
-
-    def __call__(self, name: str) -> Any:
-        if name in self._document:
-            return self._document[name]
-        if self._folded is None:
-            self._folded = {key.lower(): value for key, value in self._document.items()}
-        return self._folded.get(name.lower())
-
-
-_getter = _Getter
 
 
 def _time(text: object) -> str:

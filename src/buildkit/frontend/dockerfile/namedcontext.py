@@ -187,7 +187,7 @@ class NamedContext:
         try:
             encoded: Any = json.loads(text).get("containerimage.config")
             config = None if encoded is None else base64.b64decode(encoded, validate=True)
-        except (ValueError, AttributeError, TypeError, binascii.Error) as error:
+        except (ValueError, RecursionError, AttributeError, TypeError, binascii.Error) as error:
             raise InvalidInput(f"failed to parse input metadata {text}: {error}") from None
         return LoadedContext(state if config is None else state.with_image_config(config), config)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Mapping
-from typing import Any
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.jsonfields import parse_fields
 from buildkit.core.platform import Platform
 from buildkit.core.result import Attestation
 from buildkit.core.values import dataclass, field
@@ -71,13 +70,9 @@ async def find_scanner(bridge: Bridge, sbom: Sbom, platform: Platform, mode: str
     if platform.os == "windows":
         raise InvalidInput(f"scanner {sbom.generator} can not run on {platform}: sbom needs a linux worker")
     found = await bridge.resolving.resolve_image(sbom.generator, platform=platform, mode=mode)
-    try:
-        config: dict[str, Any] = json.loads(found.config).get("config") or {}
-        arguments = (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()))
-        environment = tuple(config.get("Env") or ())
-        directory = config.get("WorkingDir") or ""
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InvalidInput(f"scanner {found.ref} has no image config: {error}") from None
+    config = parse_fields(found.config, f"scanner {found.ref} has no image config").within("config")
+    arguments = (*config.texts("Entrypoint"), *config.texts("Cmd"))
+    environment, directory = tuple(config.texts("Env")), config.text("WorkingDir")
     if not arguments:
         raise InvalidInput(f"scanner {found.ref} does not have cmd")
     return Scanner(found.ref, platform, arguments, directory, environment, sbom.parameters)
