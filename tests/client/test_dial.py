@@ -75,7 +75,7 @@ async def _move(reader, writer):
 
 @pytest.mark.row("A133")
 async def test_the_builder_inside_docker_is_reached_by_an_upgrade(tmp_path):
-    path = f"{tmp_path}/docker.sock"
+    path = f"{tmp_path}/d"
     answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     async with answering(path, answer) as heard, open_remote(f"dockerd://{path}") as client:
         assert await client.workers() == []

@@ -98,6 +98,16 @@ def test_an_image_is_loaded_into_docker(desk, project):
     assert found["Config"]["Cmd"] == ["cat", "/hello"]
 
 
+@pytest.mark.row("E42")
+def test_an_image_is_loaded_into_the_docker_of_a_context(desk, project, monkeypatch):
+    desk("context", "create", "there", "--docker", f"host=unix://{desk.docker_socket}")
+    folder = project("FROM BASE\nCOPY hello /\nLABEL loaded=there\n", hello="hello\n")
+    with monkeypatch.context() as patch:
+        patch.setitem(desk.environ, "DOCKER_HOST", "unix:///nowhere")
+        desk("buildx", "build", "-o", "type=docker,context=there,name=there:1", folder)
+    assert json.loads(desk("image", "inspect", "there:1"))[0]["Config"]["Labels"] == {"loaded": "there"}
+
+
 @pytest.mark.row("Z54")
 def test_a_builder_may_load_what_nobody_sends_elsewhere(desk, project):
     words = ("--driver", "remote", "--driver-opt", "default-load=true")

@@ -67,6 +67,11 @@ class EdgeState(Lookup[R]):
         for one in inputs:
             one.consumers[self] = None
 
+    @property
+    def asked(self) -> Sequence[Level]:
+        """What was asked of each input."""
+        return self._asked
+
     # -- being asked --
 
     def count(self, old: Level, new: Level) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,7 @@ from buildkit.solver.origins import Home, Import
 from buildkit.solver.record import StepRecord, StepRecords, step_record
 from buildkit.solver.running import Running
 from buildkit.solver.vertex import VertexState
-from buildkit.solver.work import Queue
+from buildkit.solver.work import WATCH, Queue
 
 if TYPE_CHECKING:
     from buildkit.solver.chains import Chain
@@ -34,6 +35,15 @@ _AT_ONCE = 100
 Imports = Sequence[Import[R]]
 
 
+def _open_queue() -> Queue:
+    """A new queue; one that logs if the environment says so."""
+    if not any(name in os.environ for name in WATCH):
+        return Queue()
+    from buildkit.solver.watched import watched_queue
+
+    return watched_queue()
+
+
 class Solver(Generic[R]):
     """Vertices that jobs care for, each there once: equal work is done once, whoever asks."""
 
@@ -41,7 +51,7 @@ class Solver(Generic[R]):
         """``keys`` remember what ``results`` keep; ``steps`` take the record of each step that did something."""
         self.home = Home(keys, results)
         self._steps = steps
-        self._queue = Queue()
+        self._queue = _open_queue()
         self._parts = Parts(self._queue, self.home, Running[R](), self._step_ended)
         self._active: dict[Digest, VertexState[R]] = {}
         self._forced: dict[Digest, VertexState[R]] = {}

@@ -17,6 +17,9 @@ from buildkit.core.errors import Canceled
 
 T = TypeVar("T")
 
+WATCH = ("BUILDKIT_SCHEDULER_DEBUG", "BUILDKIT_SCHEDULER_DEBUG_STEPS")
+"""Variables that have the moves of edges logged: `buildkit.solver.watched`."""
+
 Finish = Callable[[T | None, BaseException | None], None]
 """Takes the outcome of a computation: a value, or an error and None."""
 
