@@ -11,6 +11,7 @@ from buildkit.solve.provenance.capture import Capture, Image, Lent, capture
 from buildkit.solve.provenance.predicate import Run, filter_args, image_url, materials, predicate, redact
 from buildkit.solve.provenance.slsa02 import to_slsa02
 from buildkit.solve.provenance.wanted import Wanted, parse_wanted
+from buildkit.solve.refs import FrontendRequest
 from buildkit.solver.record import StepRecord
 
 RUN = Run(id="run", started=1_700_000_000_123_456_789, finished=1_700_000_001_000_000_000)
@@ -249,3 +250,40 @@ def test_a_bundle_is_a_material_beside_its_repository_and_a_blob_is_one():
         [f"pkg:docker/r.example/b?digest=sha256:{digest}&ref_type=blob"],
         [f"pkg:oci/r.example/b?digest=sha256:{digest}&ref_type=blob"],
     ]
+
+
+ASKED = {"filename": "Dockerfile", "build-arg:A": "b", "attest:provenance": "mode=max"}
+
+
+@pytest.mark.row("E103", "E106")
+@pytest.mark.parametrize(
+    ("root", "mode", "told"),
+    [
+        (FrontendRequest("", ASKED), "max", {"args": {"build-arg:A": "b"}}),
+        (FrontendRequest("", {**ASKED, "x": "y"}), "min", {"args": {"x": "y"}}),
+        (FrontendRequest("gateway.v0", {}), "max", {"frontend": "gateway.v0"}),
+        (FrontendRequest("", {"filename": "Dockerfile"}), "max", None),
+        (FrontendRequest("dockerfile.v0", ASKED), "max", None),
+        (None, "max", None),
+    ],
+)
+def test_a_client_that_asked_a_frontend_is_told_of(root, mode, told):
+    found = predicate(captured(args=ASKED, root=root), RUN, mode=mode)["buildDefinition"]["externalParameters"]
+    assert found["request"].get("root", {}).get("request") == told
+    if told is not None:
+        source = {"path": "Dockerfile"} if root.options else {}
+        assert found["request"]["root"]["configSource"] == source
+
+
+@pytest.mark.row("E106")
+def test_arguments_that_only_the_client_gave_are_hidden_too():
+    found = predicate(captured(root=FrontendRequest("", {"build-arg:A": "b", "q": "r"})), RUN, mode="min")
+    assert "build-arg" not in json.dumps(found)
+    assert not found["runDetails"]["metadata"]["buildkit_completeness"]["request"]
+
+
+@pytest.mark.row("E103")
+def test_a_request_is_told_in_buildkits_order():
+    whole = captured(args={"a": "b"}, secrets=(Lent("s"),), agents=(Lent("k"),), locals=("context",))
+    request = predicate(whole, RUN)["buildDefinition"]["externalParameters"]["request"]
+    assert list(request) == ["frontend", "args", "secrets", "ssh", "locals", "compatibilityVersion"]

@@ -67,6 +67,7 @@ class Builder:
         """
         started = time.time_ns()
         attested = parse_wanted(request.frontend_attrs)
+        asked = FrontendRequest(request.frontend, request.frontend_attrs)
         store = self.worker.store
         outputs = Outputs.open(request, store, self.worker.sessions, self.images.registry)
         async with (
@@ -105,7 +106,8 @@ class Builder:
                 if outputs.exporters:
                     made = await _attested(wanted, Reader(store, job, lease))
                     if attested is not None:
-                        for platform, said in _predicates(wanted, job, started, attested, self.environment).items():
+                        said_of = _predicates(wanted, job, started, attested, self.environment, asked)
+                        for platform, said in said_of.items():
                             made[platform] = (*made.get(platform, ()), _attestation(said, attested))
                     result = replace(result, attestations=made)
                 result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
@@ -116,7 +118,7 @@ class Builder:
                 predicates = {}
                 if request.provenance:
                     recorded = replace(attested or Wanted(), mode="max", version="v1")
-                    predicates = _predicates(wanted, job, started, recorded, self.environment)
+                    predicates = _predicates(wanted, job, started, recorded, self.environment, asked)
         return SolveResponse(response, result.metadata, predicates, images)
 
     def _traced(self, request: SolveRequest) -> AbstractContextManager[None]:
@@ -208,9 +210,14 @@ def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
 
 
 def _predicates(
-    wanted: Result[LazyRef], job: Job[Ref | None], started: int, attested: Wanted, environment: Mapping[str, object]
+    wanted: Result[LazyRef],
+    job: Job[Ref | None],
+    started: int,
+    attested: Wanted,
+    environment: Mapping[str, object],
+    root: FrontendRequest,
 ) -> dict[str, bytes]:
-    """The provenance of each ref."""
+    """The provenance of each ref; ``root`` is what the build was asked for."""
     from buildkit.core.gojson import go_json
     from buildkit.solve.provenance.capture import capture
     from buildkit.solve.provenance.predicate import Run, predicate
@@ -229,7 +236,7 @@ def _predicates(
     for platform, ref in wanted.refs.items():
         if ref is not None and ref.edge is not None:
             asked = ref.request or FrontendRequest("", {})
-            captured = capture(ref.definition, records, asked.frontend, asked.options)
+            captured = capture(ref.definition, records, asked.frontend, asked.options, root if ref.request else None)
             made = predicate(captured, run, mode=attested.mode)
             found[platform] = go_json(made if attested.version == "v1" else to_slsa02(made)).encode()
     return found

@@ -10,6 +10,7 @@ from buildkit.core.digest import Digest, sha256
 from buildkit.core.platform import Platform
 from buildkit.core.values import dataclass, field
 from buildkit.llb.definition import Definition
+from buildkit.solve.refs import FrontendRequest
 from buildkit.solver.record import StepRecord
 
 _LOCAL = "local://"
@@ -42,6 +43,8 @@ class Capture:
     definition: Definition
     frontend: str = ""
     args: Mapping[str, str] = field(default_factory=dict[str, str])
+    root: FrontendRequest | None = None
+    """What the whole build was asked for, which may be a client that asked a frontend for this result."""
     images: tuple[Image, ...] = ()
     blobs: tuple[Image, ...] = ()
     git: tuple[tuple[str, str], ...] = ()
@@ -57,7 +60,13 @@ class Capture:
     """Whether a step could reach the network."""
 
 
-def capture(definition: Definition, records: Sequence[StepRecord], frontend: str, args: Mapping[str, str]) -> Capture:
+def capture(
+    definition: Definition,
+    records: Sequence[StepRecord],
+    frontend: str,
+    args: Mapping[str, str],
+    root: FrontendRequest | None = None,
+) -> Capture:
     """``records`` are of the whole build: they know what names resolved to, and the frontend's own directories."""
     facts = {record.vertex: record.facts for record in records if record.facts.get("kind") == "source"}
     identifiers = (str(one.get("identifier", "")) for one in facts.values())
@@ -104,6 +113,7 @@ def capture(definition: Definition, records: Sequence[StepRecord], frontend: str
         definition=definition,
         frontend=frontend,
         args=args,
+        root=root,
         images=tuple(images[key] for key in sorted(images)),
         blobs=tuple(blobs[key] for key in sorted(blobs)),
         git=tuple(sorted(git.items())),

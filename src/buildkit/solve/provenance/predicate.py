@@ -39,20 +39,20 @@ class Run:
 
 def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, Any]:
     """The predicate; ``mode`` is ``min`` or ``max``."""
-    args = filter_args(captured.args)
-    config, args = _config_source(captured, args)
+    config, args = _config_source(captured, filter_args(captured.args))
+    root = _root(captured, _asked(config, captured.frontend, args))
     vcs = {key.removeprefix("vcs:"): redact(value) for key, value in args.items() if key.startswith("vcs:") and value}
     args = {key: value for key, value in args.items() if not key.startswith("vcs:")}
     complete = bool(captured.frontend)
-    request: dict[str, Any] = {"frontend": captured.frontend}
+    request: dict[str, Any] = {"frontend": captured.frontend, "args": dict(sorted(args.items()))}
     if mode == "min":
-        complete = complete and not any(key.startswith(_HIDDEN) for key in args)
-        args = {key: value for key, value in args.items() if not key.startswith(_HIDDEN)}
+        for one in (request, root.get("request", {})):
+            complete = _without_hidden(one) and complete
     else:
         request["secrets"] = [_lent(one.id, one.optional) for one in captured.secrets]
         request["ssh"] = [_lent(one.id, one.optional) for one in captured.agents]
-    request["args"] = dict(sorted(args.items()))
     request["locals"] = [{"name": name} for name in captured.locals]
+    request["root"] = root
     request["compatibilityVersion"] = COMPATIBILITY
     internal: dict[str, Any] = {"builderPlatform": format_platform(normalize(host_platform()))}
     if captured.frontend == "dockerfile.v0":
@@ -142,6 +142,34 @@ def _config_source(captured: Capture, args: dict[str, str]) -> tuple[dict[str, A
     if path := args.pop("filename", ""):
         config["path"] = path
     return config, args
+
+
+def _asked(config: Mapping[str, Any], frontend: str, args: Mapping[str, str]) -> dict[str, Any]:
+    """A request as provenance tells it."""
+    return {
+        "configSource": dict(config),
+        "request": _present({"frontend": frontend, "args": dict(sorted(args.items()))}),
+    }
+
+
+def _root(captured: Capture, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What the build was asked for, unless that says nothing or is what its result was asked for."""
+    if captured.root is None:
+        return {}
+    config, args = _config_source(captured, filter_args(captured.root.options))
+    asked = _asked(config, captured.root.frontend, args)
+    return asked if asked["request"] and asked != own else {}
+
+
+def _without_hidden(request: dict[str, Any]) -> bool:
+    """Drop what a user may want to hide; whether nothing was dropped."""
+    args = request.get("args", {})
+    kept = {key: value for key, value in args.items() if not key.startswith(_HIDDEN)}
+    if kept:
+        request["args"] = kept
+    else:
+        request.pop("args", None)
+    return len(kept) == len(args)
 
 
 def _lent(id: str, optional: bool) -> dict[str, Any]:
