@@ -260,8 +260,8 @@ def test_progress_of_both_daemons_reads_the_same(desk, oracle, project, tmp_path
 
 
 def steps(text):
-    """The names of steps that were shown, whatever their times, numbers and order."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", text)
+    """The names of steps that were shown in the end, whatever their times, numbers and order."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", text).rpartition("[+] Building")[2]
     return set(
         re.findall(r"(?:#\d+ |=> (?:CACHED )?)(\[(?:internal|one|stage-1)[^\n]*?)\s*(?:[\d.]+s)?$", plain, re.MULTILINE)
     )
