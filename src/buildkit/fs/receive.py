@@ -7,35 +7,25 @@ directories that were announced, and no file is opened through a link.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from buildkit.core.digest import Digest
 from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, replace
 from buildkit.fs import packets
-from buildkit.fs.filehash import begin_file
+from buildkit.fs.contents import Contents, dress, rename, unlink
 from buildkit.fs.packets import Stat
 from buildkit.fs.removal import remove
 from buildkit.fs.repeat import Message, Repeat, join
 from buildkit.fs.tree import set_mode
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_NOT_STORED = ("trusted.overlay.", "user.overlay.", "security.selinux")
 _SMALL = 32 << 10
 """Bytes of the announcement of a tree of some hundred files."""
-MOST_OPEN = 64
-"""Files that are written at once before the oldest is closed for a while."""
 
 
 @dataclass(slots=True)
@@ -45,20 +35,6 @@ class _Directory:
     path: str
     found: dict[str, os.stat_result]
     last: bytes = b""
-
-
-@dataclass(eq=False, slots=True)
-class _File:
-    """A file whose content was asked for. ``place`` is where it is written, ``fd`` -1 while it is closed."""
-
-    id: int
-    stat: Stat
-    place: str
-    fd: int = -1
-    made: bool = False
-    size: int = 0
-    """Bytes that have come."""
-    hash: _Hash | None = None
 
 
 class Receiver:
@@ -86,20 +62,13 @@ class Receiver:
         self._mirror = mirror
         self._compare = compare
         self._owner = owner
-        self._remember = remember
+        self._contents = Contents(self._root, remember)
         self._repeat = Repeat(before) if before and mirror and compare and owner is None else None
         self._packets: list[bytes] = []
-        self._torn = False
-        """A file was not as large as it was announced: it changed under its sender."""
         self._self = (os.geteuid(), os.getegid())
         self._count = 0
         self._announced = False
         self._asked = False
-        self._waiting: dict[int, _File] = {}
-        self._open: dict[int, _File] = {}
-        self._filling: _File | None = None
-        self._parts: list[bytes | memoryview] = []
-        """Content of ``_filling`` that is to be written."""
         self._inodes: dict[str, int] = {}
         self._links: list[tuple[str, str]] = []
         self._directories: dict[str, Stat] = {}
@@ -121,7 +90,7 @@ class Receiver:
 
         Nothing if the directory is not what was announced.
         """
-        if self._torn:
+        if self._contents.torn:
             return b""
         return self._repeat.before if self._repeat is not None else join(self._packets)
 
@@ -143,10 +112,10 @@ class Receiver:
             for message in messages:
                 self.received += len(message)
                 self._take(message, answers)
-            self._fill()
+            self._contents.fill()
         except (ValueError, OverflowError) as error:  # names with zero bytes, numbers that the kernel does not know
             raise InvalidInput(f"transfer: {error}") from error
-        if self._announced and not self._waiting and not self._asked:
+        if self._announced and not self._contents and not self._asked:
             self._asked = True
             self._settle()
             answers.append(packets.FINISHED)
@@ -164,12 +133,7 @@ class Receiver:
 
     def close(self) -> None:
         """Let go of the directory; files that are not complete go."""
-        for file in self._waiting.values():
-            if file.fd >= 0:
-                os.close(file.fd)
-            if file.made:
-                _unlink(file.place, self._root)
-        self._waiting.clear()
+        self._contents.drop()
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -183,7 +147,7 @@ class Receiver:
     def _take(self, message: Message, answers: list[bytes]) -> None:
         packet = packets.decode(message)
         if packet.kind == packets.DATA:
-            self._take_data(packet.id, packet.content)
+            self._contents.take(packet.id, packet.content)
         elif packet.kind == packets.STAT:
             if self._mirror and packet.stat is not None:
                 self._packets.append(bytes(message))
@@ -217,7 +181,7 @@ class Receiver:
         try:
             before = self._stack[-1].found.pop(name, None) if self._mirror else _status(path, self._root)
             if self._place(found, before):
-                self._waiting[id] = _File(id, found, self._where(path))
+                self._contents.expect(id, found, self._where(path))
                 answers.append(packets.encode_request(id))
         except OSError as error:
             raise FailedPrecondition(f"cannot write {path}: {error.strerror or error}") from error
@@ -289,9 +253,7 @@ class Receiver:
             return False
         if found.size:
             return True
-        file = _File(-1, found, self._where(path))
-        self._create(file)
-        self._complete(file)
+        self._contents.make_empty(found, self._where(path))
         return False
 
     def _is_same(self, found: Stat, before: os.stat_result) -> bool:
@@ -357,7 +319,7 @@ class Receiver:
 
     def _clear(self, path: str, before: os.stat_result | None) -> None:
         if before is not None:
-            remove(path, self._root) if stat.S_ISDIR(before.st_mode) else _unlink(path, self._root)
+            remove(path, self._root) if stat.S_ISDIR(before.st_mode) else unlink(path, self._root)
 
     def _where(self, path: str) -> str:
         """Where a file is written before it is complete."""
@@ -365,87 +327,6 @@ class Receiver:
             return path
         parent, slash, name = path.rpartition("/")
         return f"{parent}{slash}.{name[:200]}.{new_id()}"
-
-    # -- contents --
-
-    def _take_data(self, id: int, content: bytes | memoryview) -> None:
-        file = self._waiting.get(id)
-        if file is None:
-            raise InvalidInput(f"transfer: content came for file {id}, which was not asked for")
-        if content:
-            if file is not self._filling:
-                self._fill()
-                self._filling = file
-            self._parts.append(content)
-            return
-        self._fill()
-        try:
-            if file.fd < 0:
-                self._create(file)
-            del self._waiting[id]
-            self._open.pop(id, None)
-            self._complete(file)
-        except OSError as error:
-            raise FailedPrecondition(f"cannot write {file.stat.path}: {error.strerror or error}") from error
-
-    def _fill(self) -> None:
-        """Write what came for one file without anything between, at once."""
-        file, self._filling = self._filling, None
-        if file is None:
-            return
-        content = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        try:
-            if file.fd < 0:
-                self._create(file)
-                self._open[file.id] = file
-                if len(self._open) > MOST_OPEN:
-                    oldest = self._open.pop(next(iter(self._open)))
-                    os.close(oldest.fd)
-                    oldest.fd = -1
-            file.size += len(content)
-            if file.hash is not None:
-                file.hash.update(content)
-            written = os.write(file.fd, content)
-            while written < len(content):
-                written += os.write(file.fd, memoryview(content)[written:])
-        except OSError as error:
-            raise FailedPrecondition(f"cannot write {file.stat.path}: {error.strerror or error}") from error
-
-    def _create(self, file: _File) -> None:
-        file.fd = os.open(file.place, _APPEND if file.made else _CREATE, 0o600, dir_fd=self._root)
-        found = file.stat
-        if self._remember is not None and not file.made and found.size and not found.xattrs:
-            file.hash = begin_file(found.permissions, found.uid, found.gid, found.size)
-        file.made = True
-
-    def _complete(self, file: _File) -> None:
-        found, fd = file.stat, file.fd
-        self._torn = self._torn or file.size != found.size
-        try:
-            for name, content in found.xattrs.items():
-                _set_xattr(fd, name, content)
-            if (found.uid, found.gid) != self._self:
-                os.fchown(fd, found.uid, found.gid)
-            if found.permissions != 0o600:
-                os.fchmod(fd, found.permissions)
-            os.utime(fd, ns=(found.mtime, found.mtime))
-            if self._remember is not None and file.hash is not None:
-                status = os.fstat(fd)
-                if status.st_size == found.size:
-                    self._remember(status, f"sha256:{file.hash.hexdigest()}")
-        finally:
-            os.close(fd)
-            file.fd = -1
-        if file.place != found.path:
-            self._rename(file.place, found.path)
-
-    def _rename(self, place: str, path: str) -> None:
-        try:
-            os.rename(place, path, src_dir_fd=self._root, dst_dir_fd=self._root)
-        except IsADirectoryError:
-            remove(path, self._root)
-            os.rename(place, path, src_dir_fd=self._root, dst_dir_fd=self._root)
 
     # -- the end --
 
@@ -457,8 +338,8 @@ class Receiver:
                 place = self._where(path)
                 os.link(first, place, src_dir_fd=self._root, dst_dir_fd=self._root, follow_symlinks=False)
                 if place != path:
-                    self._rename(place, path)
-                    _unlink(place, self._root)  # rename(2) leaves both names when they are one file already
+                    rename(place, path, self._root)
+                    unlink(place, self._root)  # rename(2) leaves both names when they are one file already
             for path in sorted(self._touched, reverse=True):
                 if path in self._directories:
                     self._adorn_directory(self._directories[path])
@@ -468,12 +349,7 @@ class Receiver:
     def _adorn_directory(self, found: Stat) -> None:
         fd = os.open(found.path, _OPEN_DIRECTORY, dir_fd=self._root)
         try:
-            for name, content in found.xattrs.items():
-                _set_xattr(fd, name, content)
-            if (found.uid, found.gid) != self._self:
-                os.fchown(fd, found.uid, found.gid)
-            os.fchmod(fd, found.permissions)
-            os.utime(fd, ns=(found.mtime, found.mtime))
+            dress(fd, found)
         finally:
             os.close(fd)
 
@@ -491,20 +367,3 @@ def _status(path: str, dir_fd: int) -> os.stat_result | None:
         return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
-
-
-def _unlink(name: str, dir_fd: int) -> None:
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        pass
-
-
-def _set_xattr(fd: int, name: str, content: bytes) -> None:
-    if name.startswith(_NOT_STORED):
-        return
-    try:
-        os.setxattr(fd, name, content)
-    except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.EPERM):
-            raise
