@@ -143,7 +143,7 @@ def test_secrets_come_from_files_and_variables(monkeypatch):
         ("id=a,type=y", 'unsupported secret type "y"'),
         ("id=a,k=v", "unexpected key 'k' in 'k=v'"),
         ("src=Dockerfile", "secret missing ID"),
-        ("id=a,src=none", "failed to stat none: No such file or directory"),
+        ("id=a,src=none", "failed to stat none: stat none: no such file or directory"),
     ],
 )
 def test_bad_secrets_are_refused(secret, text):
@@ -278,4 +278,4 @@ def test_a_secret_is_at_most_500_kib(tmp_path):
     (tmp_path / "s").write_bytes(bytes(500 * 1024))
     long("--secret", f"id=s,src={tmp_path}/s")
     (tmp_path / "s").write_bytes(bytes(500 * 1024 + 1))
-    assert refusal("--secret", f"id=s,src={tmp_path}/s") == "secret s too big. max size 500KB"
+    assert refusal("--secret", f"id=s,src={tmp_path}/s") == "secret s too big. max size 500KiB"

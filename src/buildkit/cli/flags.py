@@ -154,9 +154,9 @@ def split_csv(text: str) -> list[str]:
     """The fields of one line of CSV; raises `BadUsage`."""
     if '"' not in text:
         return text.split(",")
-    import csv
+    from buildkit.core.csv import parse_fields
 
     try:
-        return next(csv.reader([text], strict=True))
-    except (csv.Error, StopIteration) as error:
-        raise BadUsage(f"invalid value {text}: {error}") from error
+        return parse_fields(text)
+    except ValueError as error:
+        raise BadUsage(f"invalid value {text}: {error}") from None

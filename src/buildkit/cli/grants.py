@@ -7,52 +7,22 @@ from collections.abc import Iterable
 
 from buildkit.cli.flags import BadUsage, key_values, split_csv
 from buildkit.client.options import RegistryTLS, SecretOptions, SSHOptions
+from buildkit.core.errors import InvalidInput
 
 _ENTITLEMENTS = ("network.host", "security.insecure", "device")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
-_LONGEST_SECRET = 500 * 1024
 
 
 def parse_secret(text: str) -> SecretOptions:
-    """``id=…,src=file`` or ``id=…,env=NAME``; raises `BadUsage`."""
-    kind = id = path = env = ""
-    for part in split_csv(text):
-        key, equals, value = part.partition("=")
-        key = key.lower()
-        if not equals:
-            raise BadUsage(f"invalid field '{part}' must be a key=value pair")
-        if key == "type":
-            if value not in ("file", "env"):
-                raise BadUsage(f'unsupported secret type "{value}"')
-            kind = value
-        elif key == "id":
-            id = value
-        elif key in ("source", "src"):
-            path = value
-        elif key == "env":
-            env = value
-        else:
-            raise BadUsage(f"unexpected key '{key}' in '{part}'")
-    if kind == "env" and not env:
-        path, env = "", path
-    return _find_secret(id, path, env)
+    """``id=…,src=file`` or ``id=…,env=NAME``; raises `BadUsage`, also for a file that is not there or too big."""
+    from buildkit.session import secrets
 
-
-def _find_secret(id: str, path: str, env: str) -> SecretOptions:
-    """Without a source: the variable of that name, else the file of that name."""
-    if not id:
-        raise BadUsage("secret missing ID")
-    if not path and not env:
-        env, path = (id, "") if id in os.environ else ("", id)
-    if path:
-        try:
-            size = os.stat(path).st_size
-        except OSError as error:
-            raise BadUsage(f"failed to stat {path}: {error.strerror}") from None
-        if size > _LONGEST_SECRET:
-            raise BadUsage(f"secret {id} too big. max size {_LONGEST_SECRET // 1024}KB")
-    return SecretOptions(id, path, env)
+    try:
+        source = secrets.settle(secrets.parse_secret(text), os.environ)
+    except InvalidInput as error:
+        raise BadUsage(error.message) from None
+    return SecretOptions(source.id, source.path, source.variable)
 
 
 def parse_ssh(text: str) -> SSHOptions:

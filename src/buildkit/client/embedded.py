@@ -16,10 +16,11 @@ from buildkit.client.options import (
     SolveResponse,
     UsageRecord,
 )
+from buildkit.client.running import RunningBuild
 from buildkit.core.entitlement import KNOWN, grant
 from buildkit.core.errors import Unsupported
 from buildkit.core.identity import new_id
-from buildkit.core.progress import Stream, Update
+from buildkit.core.progress import Stream
 from buildkit.core.values import dataclass
 from buildkit.engine.engine import Engine, EngineConfig, open_engine
 from buildkit.llb.definition import Definition
@@ -29,27 +30,8 @@ from buildkit.source.pull import parse_pull
 
 if TYPE_CHECKING:
     from buildkit.client.options import Explained
-    from buildkit.store.gc import Usage
-
-if TYPE_CHECKING:
     from buildkit.source.policy import Policy
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedBuild:
-    """One build of the embedded engine."""
-
-    _stream: Stream
-    _task: asyncio.Task[SolveResponse]
-
-    async def progress(self) -> AsyncIterator[Sequence[Update]]:
-        """Everything that happens, in batches, until the end."""
-        async for batch in self._stream.read():
-            yield batch
-
-    async def result(self) -> SolveResponse:
-        """Wait for the end; raises the build's error."""
-        return await self._task
+    from buildkit.store.gc import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +41,7 @@ class EmbeddedClient:
     engine: Engine
 
     @asynccontextmanager
-    async def build(self, options: SolveOptions) -> AsyncIterator[EmbeddedBuild]:
+    async def build(self, options: SolveOptions) -> AsyncIterator[RunningBuild]:
         """Start a build; leaving the scope early cancels it and waits until it has stopped."""
         _refuse_what_is_missing(options)
         stream = Stream()
@@ -67,7 +49,7 @@ class EmbeddedClient:
             request = _request_of(options, session, self.engine.config.entitlements)
             task = asyncio.create_task(self._solve(request, stream, options.explained))
             try:
-                yield EmbeddedBuild(stream, task)
+                yield RunningBuild(stream, task)
             finally:
                 if not task.done():
                     task.cancel()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from buildkit.client.dial import NO_TLS, TIMEOUT, dial
 from buildkit.client.options import PruneOptions, SolveOptions, UsageRecord
-from buildkit.client.solving import CONTROL, RemoteBuild, Solving, told
+from buildkit.client.running import RunningBuild
+from buildkit.client.solving import CONTROL, Solving, told
 from buildkit.client.statuses import updates_of
 from buildkit.client.tls import TLSFiles
 from buildkit.core import wire
@@ -47,7 +48,7 @@ class RemoteClient:
     channel: Channel
 
     @asynccontextmanager
-    async def build(self, options: SolveOptions) -> AsyncIterator[RemoteBuild]:
+    async def build(self, options: SolveOptions) -> AsyncIterator[RunningBuild]:
         """Start a build; leaving the scope early cancels it and waits until the daemon has said so."""
         from buildkit.client.lending import open_session
 
@@ -57,7 +58,7 @@ class RemoteClient:
             solving = Solving(self.channel, options, options.ref or new_id(), session, stream)
             task = asyncio.create_task(solving.run())
             try:
-                yield RemoteBuild(stream, task)
+                yield RunningBuild(stream, task)
             finally:
                 if not task.done():
                     task.cancel()

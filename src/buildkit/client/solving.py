@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
 
 from buildkit.client.attending import attended
 from buildkit.client.options import SolveOptions, SolveResponse
@@ -12,7 +11,7 @@ from buildkit.client.statuses import updates_of
 from buildkit.client.tracing import Span
 from buildkit.core import wire
 from buildkit.core.errors import BuildkitError, Canceled
-from buildkit.core.progress import Stream, Update
+from buildkit.core.progress import Stream
 from buildkit.core.values import dataclass
 from buildkit.rpc.client import Channel
 from buildkit.rpc.status import UNKNOWN, code_of, name_of
@@ -33,23 +32,6 @@ def told(error: BuildkitError, what: str) -> BuildkitError:
     code = code_of(error)
     words = (what, "" if code == UNKNOWN else name_of(code))
     return error.prefixed("".join(f"{word}: " for word in words if word))
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteBuild:
-    """One build of a daemon."""
-
-    _stream: Stream
-    _task: asyncio.Task[SolveResponse]
-
-    async def progress(self) -> AsyncIterator[Sequence[Update]]:
-        """Everything that happens, in batches, until the end."""
-        async for batch in self._stream.read():
-            yield batch
-
-    async def result(self) -> SolveResponse:
-        """Wait for the end; raises the build's error."""
-        return await self._task
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from buildkit.core.digest import Digest
 from buildkit.core.errors import BuildkitError, FailedPrecondition, NotFound
 from buildkit.core.values import dataclass
 from buildkit.fs.filehash import Memory, hash_directory_header, hash_file
-from buildkit.fs.patterns import PatternMatcher, State
+from buildkit.fs.patterns import PatternMatcher, State, matcher_of
 from buildkit.fs.tree import open_beneath, walk
 from buildkit.fs.wildcard import clean, has_wildcard, match
 
@@ -336,8 +336,8 @@ class ContentTree:
         """What a wildcard or patterns select, in order, and the prefix to cut off the paths."""
         whole = path == "/"
         wanted = _key_path(path)
-        include = _matcher("includepatterns", selector.include)
-        exclude = _matcher("excludepatterns", selector.exclude)
+        include = matcher_of("includepatterns", selector.include)
+        exclude = matcher_of("excludepatterns", selector.exclude)
         if selector.wildcard:
             fixed, rest = _split_wildcards(wanted)
             prefix = fixed
@@ -460,12 +460,3 @@ def _split_wildcards(path: str) -> tuple[str, str]:
         if has_wildcard(name):
             return "/".join(names[:place]), "/".join(names[place:])
     return path, ""
-
-
-def _matcher(what: str, patterns: Sequence[str]) -> PatternMatcher | None:
-    if not patterns:
-        return None
-    try:
-        return PatternMatcher(patterns)
-    except BuildkitError as error:
-        raise error.prefixed(f"invalid {what}: [{' '.join(patterns)}]: ") from None

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass, field
+from buildkit.core.wire import varint
 
 STAT, REQUEST, DATA, FINISH, ERROR = range(5)
 
@@ -233,22 +234,11 @@ def _skip(message: bytes | memoryview, at: int, tag: int, end: int) -> int:
     return at
 
 
-def _varint(value: int) -> bytes:
-    if value < 0:
-        value += 1 << 64
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _bytes_field(tag: int, content: bytes) -> bytes:
     size = len(content)
     if size < 0x80:
         return bytes((tag, size)) + content
-    return bytes((tag,)) + _varint(size) + content
+    return bytes((tag,)) + varint(size) + content
 
 
 def encode_stat(found: Stat) -> bytes:
@@ -262,13 +252,13 @@ def encode_stat(found: Stat) -> bytes:
         (b"\x30", found.mtime),
     ):
         if value:
-            parts += (tag, _varint(value))
+            parts += (tag, varint(value))
     if found.link:
         parts.append(_bytes_field(0x3A, os.fsencode(found.link)))
     if found.major:
-        parts += (b"\x40", _varint(found.major))
+        parts += (b"\x40", varint(found.major))
     if found.minor:
-        parts += (b"\x48", _varint(found.minor))
+        parts += (b"\x48", varint(found.minor))
     for name, content in sorted(found.xattrs.items()):
         parts.append(_bytes_field(0x52, _bytes_field(0x0A, os.fsencode(name)) + _bytes_field(0x12, content)))
     return _bytes_field(0x12, b"".join(parts))
@@ -276,12 +266,12 @@ def encode_stat(found: Stat) -> bytes:
 
 def encode_request(id: int) -> bytes:
     """A `REQUEST` packet: send the content of file number ``id``."""
-    return b"\x08\x01" + (b"\x18" + _varint(id) if id else b"")
+    return b"\x08\x01" + (b"\x18" + varint(id) if id else b"")
 
 
 def encode_data(id: int, content: bytes = b"") -> bytes:
     """A `DATA` packet; without content it ends the file."""
-    head = b"\x08\x02" + (b"\x18" + _varint(id) if id else b"")
+    head = b"\x08\x02" + (b"\x18" + varint(id) if id else b"")
     return head + _bytes_field(0x22, content) if content else head
 
 

@@ -6,10 +6,10 @@ pattern that speaks about a path wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from buildkit.core.errors import InvalidInput
+from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.fs.goregex import BadRegex, compile_go
 from buildkit.fs.wildcard import clean, match
 
@@ -80,6 +80,16 @@ class PatternMatcher:
             if hit:
                 matched = not pattern.exclusion
         return matched, tuple(states)
+
+
+def matcher_of(what: str, patterns: Sequence[str]) -> PatternMatcher | None:
+    """None for no patterns; raises an error that names ``what`` and the patterns if one of them is bad."""
+    if not patterns:
+        return None
+    try:
+        return PatternMatcher(patterns)
+    except BuildkitError as error:
+        raise error.prefixed(f"invalid {what}: [{' '.join(patterns)}]: ") from None
 
 
 def parse_ignore(text: str) -> list[str]:

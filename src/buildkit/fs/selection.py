@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from posixpath import basename, dirname, join
 
-from buildkit.core.errors import BuildkitError, InvalidInput
-from buildkit.fs.patterns import PatternMatcher, State
+from buildkit.core.errors import InvalidInput
+from buildkit.fs.patterns import PatternMatcher, State, matcher_of
 from buildkit.fs.wildcard import clean, has_wildcard, match
 
 _SPECIAL = frozenset("*[]?^\\")
@@ -16,8 +16,8 @@ class Selection:
     """Include and exclude patterns applied to a walk from the top."""
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
-        self._include = _matcher("includepatterns", include)
-        self._exclude = _matcher("excludepatterns", exclude)
+        self._include = matcher_of("includepatterns", include)
+        self._exclude = matcher_of("excludepatterns", exclude)
         self._include_prefixes = _prefixes(self._include, exclusion=False)
         self._exception_prefixes = _prefixes(self._exclude, exclusion=True)
 
@@ -88,15 +88,6 @@ def _matches(pattern: str, name: str) -> bool:
         return match(pattern, name)
     except InvalidInput:
         return False
-
-
-def _matcher(what: str, patterns: Sequence[str]) -> PatternMatcher | None:
-    if not patterns:
-        return None
-    try:
-        return PatternMatcher(patterns)
-    except BuildkitError as error:
-        raise error.prefixed(f"invalid {what}: [{' '.join(patterns)}]: ") from None
 
 
 def _prefixes(matcher: PatternMatcher | None, *, exclusion: bool) -> list[str] | None:

@@ -49,31 +49,35 @@ def parse_secret(text: str) -> SecretSource:
     return SecretSource(id, path, variable)
 
 
+def settle(source: SecretSource, environ: Mapping[str, str]) -> SecretSource:
+    """The source with a place: without one, the variable with its id's name, else the file of that name.
+
+    Raises `InvalidInput` for a source without id, a missing file, or one that is too big.
+    """
+    if not source.id:
+        raise InvalidInput("secret missing ID")
+    if not source.variable and not source.path:
+        source = SecretSource(source.id, *(("", source.id) if source.id in environ else (source.id, "")))
+    if source.path:
+        try:
+            size = Path(source.path).stat().st_size
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise InvalidInput(f"failed to stat {source.path}: stat {source.path}: {reason}") from error
+        if size > LIMIT:
+            raise InvalidInput(f"secret {source.id} too big. max size {LIMIT >> 10}KiB")
+    return source
+
+
 class SecretFiles:
     """Secrets of this process's machine, read each time they are asked for."""
 
     def __init__(self, sources: Iterable[SecretSource], environ: Mapping[str, str] = os.environ) -> None:
-        """Raises `InvalidInput` for a source without id, a missing file, or one that is too big."""
+        """Raises `InvalidInput`, see `settle`."""
         self._environ = environ
         self._sources: dict[str, SecretSource] = {}
         for source in sources:
-            self._sources[source.id] = self._settle(source)
-
-    def _settle(self, source: SecretSource) -> SecretSource:
-        if not source.id:
-            raise InvalidInput("secret missing ID")
-        if not source.variable and not source.path:
-            in_environment = source.id in self._environ
-            source = SecretSource(source.id, *(("", source.id) if in_environment else (source.id, "")))
-        if source.path:
-            try:
-                size = Path(source.path).stat().st_size
-            except OSError as error:
-                reason = (error.strerror or "").lower()
-                raise InvalidInput(f"failed to stat {source.path}: stat {source.path}: {reason}") from error
-            if size > LIMIT:
-                raise InvalidInput(f"secret {source.id} too big. max size {LIMIT >> 10}KiB")
-        return source
+            self._sources[source.id] = settle(source, environ)
 
     async def get(self, id: str) -> bytes:
         """The secret's bytes; raises `NotFound`, or `FailedPrecondition` when it has grown too big."""

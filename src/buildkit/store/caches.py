@@ -53,31 +53,6 @@ class Caches:
         self._freed = asyncio.Condition()
 
     @asynccontextmanager
-    async def mounted(
-        self,
-        key: str,
-        sharing: Sharing,
-        *,
-        holder: object = None,
-        parent: Ref | None = None,
-        snapshot: str = "",
-        description: str = "",
-        record_type: str = "exec.cachemount",
-    ) -> AsyncIterator[Path]:
-        """The path of a tree filed under ``key`` for the scope; a new one begins as ``snapshot`` (of ``parent``)."""
-        taken = self.taken(
-            key,
-            sharing,
-            holder=holder,
-            parent=parent,
-            snapshot=snapshot,
-            description=description,
-            record_type=record_type,
-        )
-        async with taken as use:
-            yield use.path
-
-    @asynccontextmanager
     async def taken(
         self,
         key: str,
@@ -89,7 +64,10 @@ class Caches:
         description: str = "",
         record_type: str = "exec.cachemount",
     ) -> AsyncIterator[Use]:
-        """The same, with the record behind it. Records of one type are never used for another."""
+        """A tree filed under ``key``, for the scope; a new one begins as ``snapshot`` (of ``parent``).
+
+        Records of one type are never used for another.
+        """
         use = await self._take(key, sharing, holder, parent, description, record_type)
         try:
             async with use.ready:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from buildkit.core.db import Database
 from buildkit.core.errors import BuildkitError
 from buildkit.fs.mount import Mount, bind, mounted, overlay_of
 from buildkit.store.eraser import erase
-from buildkit.store.shelf import Row, Shelf, measure
-from buildkit.store.snapshot import Kind, Part, Snapshot, Space
+from buildkit.store.shelf import Row, measure
+from buildkit.store.shelved import Shelved
+from buildkit.store.snapshot import Kind, Part
 
 LIMIT = 400
 """Most lower directories of a mount; the kernel's own limit is 500."""
@@ -25,13 +26,13 @@ STEP = 200
 _TUNABLES = Path("/sys/module/overlay/parameters")
 
 
-class OverlaySnapshotter:
+class OverlaySnapshotter(Shelved):
     """`buildkit.store.snapshot.Snapshotter` on overlayfs."""
 
     name = "overlayfs"
 
     def __init__(self, root: Path, db: Database, *, limit: int = LIMIT, step: int = STEP) -> None:
-        self._shelf = Shelf(root, db, self.name)
+        super().__init__(root, db)
         self._limit = limit
         self._step = step
         self._flattening = threading.Lock()
@@ -58,10 +59,6 @@ class OverlaySnapshotter:
             changes.chmod(like.st_mode & 0o7777)
             os.utime(changes, ns=(like.st_atime_ns, like.st_mtime_ns))
         self._shelf.add(key, kind, parent, directory)
-
-    def commit(self, name: str, key: str) -> None:
-        """Freeze the active snapshot ``key`` under ``name``."""
-        self._shelf.commit(name, key)
 
     def compose(self, name: str, parts: Sequence[Part]) -> None:
         """Stack the directories of the parts; those that would mean something else there are written anew."""
@@ -106,7 +103,7 @@ class OverlaySnapshotter:
 
             place.mkdir()
             with mounted(self._tree(part.lower), str(place)) as lower:
-                portable = is_portable(self._shelf.directory(row) / "fs", lower)
+                portable = is_portable(self._own(row), lower)
             place.rmdir()
             if not portable:
                 return None
@@ -172,7 +169,7 @@ class OverlaySnapshotter:
     def upper(self, name: str) -> Path | None:
         """The directory with the snapshot's own changes; None for a composed one."""
         row = self._shelf.get(name)
-        return None if row.stack else self._shelf.directory(row) / "fs"
+        return None if row.stack else self._own(row)
 
     def _chain(self, row: Row) -> list[tuple[Row, str]]:
         """The directories that make up a committed tree, topmost first, each with the row it completes."""
@@ -220,41 +217,6 @@ class OverlaySnapshotter:
             if flat.is_dir():
                 return [*directories[above:at], flat]
         return directories[above:]
-
-    def remove(self, name: str) -> None:
-        """Delete it."""
-        self._shelf.remove(name)
-
-    def settle(self, *, wait: bool) -> bool:
-        """Whether all that was deleted is gone from the disk."""
-        return self._shelf.settle(wait=wait)
-
-    def find(self, name: str) -> Snapshot | None:
-        """The row, or None."""
-        row = self._shelf.find(name)
-        return row.snapshot if row is not None else None
-
-    def stat(self, name: str) -> Snapshot:
-        """The row."""
-        return self._shelf.get(name).snapshot
-
-    def usage(self, name: str) -> Space:
-        """The space of the snapshot's own changes."""
-        row = self._shelf.get(name)
-        if row.space is not None:
-            return row.space
-        space = measure(self._shelf.directory(row) / "fs")
-        if row.kind is Kind.COMMITTED:
-            self._shelf.measured(row, space)
-        return space
-
-    def walk(self) -> Iterator[Snapshot]:
-        """All of them, oldest first."""
-        return (row.snapshot for row in self._shelf.walk())
-
-    def recover(self) -> None:
-        """Remove what a killed process left half made."""
-        self._shelf.recover()
 
 
 def _tunable(name: str) -> bool:

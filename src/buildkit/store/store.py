@@ -376,7 +376,7 @@ class Store:
         lease.hold(parent)
         snapshot = await self._trees.ready(parent.id, lease) if parent is not None else ""
         key = f"{id}:{parent.id}" if parent is not None else id
-        async with self._caches.mounted(
+        async with self._caches.taken(
             key,
             sharing,
             holder=holder,
@@ -384,8 +384,8 @@ class Store:
             snapshot=snapshot,
             description=description,
             record_type=record_type,
-        ) as path:
-            yield path
+        ) as use:
+            yield use.path
 
     async def forget_cache_mount(self, id: str, parent: Ref | None = None) -> None:
         """Begin this cache mount anew the next time (``--no-cache``)."""
