@@ -48,6 +48,51 @@ async def test_requests_without_answer_keep_no_others_from_theirs_and_end_when_n
     transport.close()
 
 
+@pytest.mark.net
+async def test_a_request_on_a_used_connection_ends_when_nobody_waits_and_is_not_sent_again():
+    asked = []
+
+    async def serve(reader, writer):
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            asked.append(head)
+            if len(asked) > 1:
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    transport, url = Transport(), f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    (await transport.send(Request("GET", url, {}))).close()
+    waiting = asyncio.create_task(transport.send(Request("GET", url, {})))
+    while len(asked) < 2:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert len(asked) == 2
+    transport.close()
+    server.close()
+
+
+async def test_nobody_waits_for_a_connection_that_is_not_made(monkeypatch):
+    transport, go, begun, ended = Transport(), threading.Event(), threading.Event(), threading.Event()
+
+    def connect(self):
+        begun.set()
+        go.wait()
+        ended.set()
+        raise TimeoutError
+
+    monkeypatch.setattr("buildkit.oci.http1.Connection.connect", connect)
+    waiting = asyncio.create_task(transport.send(Request("GET", "http://127.0.0.1:1/", {})))
+    await asyncio.to_thread(begun.wait)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not ended.is_set()
+    go.set()
+    transport.close()
+
+
 async def test_work_that_nobody_waits_for_any_more_does_not_begin(monkeypatch):
     monkeypatch.setattr("buildkit.oci.transport.THREADS", 1)
     transport, go, begun = Transport(), threading.Event(), []

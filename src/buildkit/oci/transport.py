@@ -20,6 +20,7 @@ from buildkit.core.values import dataclass, field, replace
 from buildkit.core.version import VERSION
 from buildkit.oci.hosts import Tls, is_this_machine
 from buildkit.oci.http1 import Answer, Connection, ProtocolError
+from buildkit.oci.wire import Wire, shut
 
 if TYPE_CHECKING:
     import ssl
@@ -29,8 +30,6 @@ T = TypeVar("T")
 BLOCK = 256 << 10
 """Bytes read or sent at once."""
 CONNECT_TIMEOUT = 30.0
-STALL_TIMEOUT = 120.0
-"""Seconds without a byte after which a connection is given up."""
 IDLE_KEPT = 4
 IDLE_SECONDS = 90.0
 REDIRECT_LIMIT = 10
@@ -160,7 +159,7 @@ class Response:
 
     def abort(self) -> None:
         """Break the connection off; a thread that reads from it wakes up."""
-        _shut(self._connection)
+        shut(self._connection)
 
     def close(self) -> None:
         """Keep the connection for the next request when the body is read, else close it."""
@@ -199,17 +198,16 @@ class Transport:
         raise Unreachable(f"{request}: stopped after {REDIRECT_LIMIT} redirects", transient=False)
 
     async def _send_once(self, request: Request) -> Response:
-        holder: list[Connection] = []
+        wire = Wire()
+        return await self.in_thread(lambda: self._exchange(request, wire), wire.abort, lambda: wire.connecting)
 
-        def abort() -> None:
-            for connection in holder:
-                _shut(connection)
+    async def in_thread(
+        self, work: Callable[[], T], abort: Callable[[], None], stuck: Callable[[], bool] = lambda: False
+    ) -> T:
+        """Run blocking I/O in one of our threads; when cancelled, ``abort`` it and wait for its end.
 
-        response = await self.in_thread(lambda: self._exchange(request, holder), abort)
-        return response
-
-    async def in_thread(self, work: Callable[[], T], abort: Callable[[], None]) -> T:
-        """Run blocking I/O in one of our threads; when cancelled, ``abort`` it and wait for its end."""
+        Nobody waits for one that is ``stuck`` in what cannot be aborted, and that ends by itself then.
+        """
         if self._threads is None:
             self._threads = Threads(asyncio.get_running_loop(), THREADS, "registry")
         begun: list[bool] = []
@@ -230,27 +228,36 @@ class Transport:
                 future.cancel()
                 raise
             abort()
-            while not future.done():
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            while not future.done() and not stuck():
                 try:
                     await asyncio.wait([future])
                 except asyncio.CancelledError:
                     abort()
-            if not future.cancelled() and future.exception() is None and isinstance(left := future.result(), Response):
+            if (
+                future.done()
+                and not future.cancelled()
+                and future.exception() is None
+                and isinstance(left := future.result(), Response)
+            ):
                 left.abort()
                 left.close()
             raise
 
-    def _exchange(self, request: Request, holder: list[Connection]) -> Response:
+    def _exchange(self, request: Request, wire: Wire) -> Response:
         parts = _split(request.url)
         while True:
             plain = request.may_fall_back and parts.netloc in self._plain
             key = _key(parts, request.tls, "http" if plain else parts.scheme)
             connection, fresh = self._take(key)
-            holder[:] = [connection]
+            wire.connection = connection
             try:
+                wire.connect()
                 raw = self._talk(connection, parts, request)
             except (OSError, ProtocolError) as error:
                 connection.close()
+                if wire.over:
+                    raise Canceled("context canceled") from error
                 if not fresh and _is_break(error):
                     continue
                 if request.may_fall_back and not plain and _speaks_plain(error, parts):
@@ -260,9 +267,6 @@ class Transport:
             return Response(self, key, connection, raw, request.url)
 
     def _talk(self, connection: Connection, parts: SplitResult, request: Request) -> Answer:
-        if connection.sock is None:
-            connection.connect()
-            _settle(connection)
         headers = {
             "Host": _host_of(parts),
             "User-Agent": f"buildkit/{VERSION}",
@@ -416,21 +420,6 @@ def _is_stale(connection: Connection) -> bool:
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN | select.POLLHUP)
     return bool(poll.poll(0))
-
-
-def _settle(connection: Connection) -> None:
-    if connection.sock is not None:
-        connection.sock.settimeout(STALL_TIMEOUT)
-
-
-def _shut(connection: Connection) -> None:
-    import socket
-
-    try:
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 def _public(url: str) -> str:
