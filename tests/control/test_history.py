@@ -248,3 +248,28 @@ async def test_a_build_does_not_fail_because_its_history_cannot_be_kept(tmp_path
         with pytest.raises(BuildkitError, match="invalid frontend: nope"):
             await peer.control("Solve", Frontend="nope")
         assert await records(peer) == []
+
+
+@pytest.mark.row("E112")
+async def test_the_use_of_the_machine_is_in_records_and_in_images_of_those_who_ask(peer):
+    async def told(digest):
+        parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=digest)
+        return json.loads(b"".join(part.data for part in parts))
+
+    async def of_image(attest):
+        exporters = [{"Type": "image"}]
+        response, _ = await drive(peer, state(), FrontendAttrs={"attest:provenance": attest}, Exporters=exporters)
+        index = await told(response.ExporterResponse["containerimage.digest"])
+        beside = await told(index["manifests"][1]["digest"])
+        statement = await told(beside["layers"][0]["digest"])
+        return statement["predicate"]["runDetails"]["metadata"]["buildkit_metadata"]
+
+    assert "sysUsage" not in await of_image("mode=max")
+    assert (await of_image("mode=max,capture-usage=true"))["sysUsage"][-1]["cpuStat"]["user"] > 0
+    (event, _) = await records(peer)
+    blob = (
+        event.record.Results["linux/amd64"].Attestations[0]
+        if event.record.Results
+        else event.record.Result.Attestations[0]
+    )
+    assert (await told(blob.digest))["runDetails"]["metadata"]["buildkit_metadata"]["sysUsage"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING
 
 from buildkit.core.aio import gather_all
 from buildkit.core.errors import BuildkitError, Exhausted, InvalidInput
@@ -28,6 +29,9 @@ from buildkit.source.pull import Pulls
 from buildkit.store.lease import Lease
 from buildkit.store.refs import Ref
 from buildkit.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from buildkit.solve.provenance.usage import Machine
 
 Explained = Callable[[Sequence[Explanation]], None]
 """Hears why each step ran."""
@@ -78,6 +82,7 @@ class Builder:
                 self.worker.leases.lent(request.session, lease),
                 self._traced(request),
                 self.pulls.lent(request.session, request.pull),
+                _watched(request, attested) as machine,
             ):
                 building = BuildBridge(
                     self.worker,
@@ -106,7 +111,7 @@ class Builder:
                 if outputs.exporters:
                     made = await _attested(wanted, Reader(store, job, lease))
                     if attested is not None:
-                        said_of = _predicates(wanted, job, started, attested, self.environment, asked)
+                        said_of = _predicates(wanted, job, started, attested, self.environment, asked, machine)
                         for platform, said in said_of.items():
                             made[platform] = (*made.get(platform, ()), _attestation(said, attested))
                     result = replace(result, attestations=made)
@@ -117,8 +122,8 @@ class Builder:
                     await outputs.conclude(response, request)
                 predicates = {}
                 if request.provenance:
-                    recorded = replace(attested or Wanted(), mode="max", version="v1")
-                    predicates = _predicates(wanted, job, started, recorded, self.environment, asked)
+                    recorded = replace(attested or Wanted(), mode="max", version="v1", usage=True)
+                    predicates = _predicates(wanted, job, started, recorded, self.environment, asked, machine)
         return SolveResponse(response, result.metadata, predicates, images)
 
     def _traced(self, request: SolveRequest) -> AbstractContextManager[None]:
@@ -209,6 +214,15 @@ def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
     return Attestation("in-toto", kind, predicate, path=wanted.filename, metadata=metadata)
 
 
+def _watched(request: SolveRequest, attested: Wanted | None) -> AbstractContextManager[Machine | None]:
+    """What the build's machine does, where that is to be told."""
+    if not request.provenance and not (attested is not None and attested.usage):
+        return nullcontext()
+    from buildkit.solve.provenance.usage import watching
+
+    return watching()
+
+
 def _predicates(
     wanted: Result[LazyRef],
     job: Job[Ref | None],
@@ -216,13 +230,15 @@ def _predicates(
     attested: Wanted,
     environment: Mapping[str, object],
     root: FrontendRequest,
+    machine: Machine | None,
 ) -> dict[str, bytes]:
-    """The provenance of each ref; ``root`` is what the build was asked for."""
+    """The provenance of each ref; ``root`` is what the build was asked for, ``machine`` what it ran on."""
     from buildkit.core.gojson import go_json
     from buildkit.solve.provenance.capture import capture
     from buildkit.solve.provenance.predicate import Run, predicate
     from buildkit.solve.provenance.slsa02 import to_slsa02
 
+    records = job.records
     run = Run(
         id=new_id(),
         started=started,
@@ -231,7 +247,10 @@ def _predicates(
         reproducible=attested.reproducible,
         environment=environment,
     )
-    records = job.records
+    if attested.usage:
+        from buildkit.solve.provenance.usage import usage_of_steps
+
+        run = replace(run, steps=usage_of_steps(records), machine=machine.samples() if machine is not None else ())
     found = {}
     for platform, ref in wanted.refs.items():
         if ref is not None and ref.edge is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -35,6 +35,10 @@ class Run:
     reproducible: bool = False
     environment: Mapping[str, object] = field(default_factory=dict[str, object])
     """What else is to be said of the builder."""
+    steps: Mapping[Digest, object] = field(default_factory=dict[Digest, object])
+    """What steps used: `buildkit.solve.provenance.usage`."""
+    machine: Sequence[object] = ()
+    """What the machine was seen to use."""
 
 
 def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, Any]:
@@ -59,10 +63,11 @@ def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, An
         internal["dockerfileVersion"] = DOCKERFILE
     metadata: dict[str, Any] = {"vcs": vcs}
     if mode == "max":
-        steps, names = build_steps(captured.definition)
+        steps, names = build_steps(captured.definition, run.steps)
         internal["buildConfig"] = {"llbDefinition": steps, "digestMapping": names}
         if captured.definition.source is not None and captured.definition.source.files:
             metadata["source"] = source_map(captured.definition.source, names)
+    metadata["sysUsage"] = list(run.machine)
     internal |= run.environment
     all_known = not captured.locals
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from buildkit.api import ops as pb
@@ -14,8 +15,10 @@ from buildkit.solve.provenance.capture import parse_ops, redact
 _OF_ONE_BUILD = ("local.session", "local.unique")
 
 
-def build_steps(definition: Definition) -> tuple[list[dict[str, Any]], dict[Digest, str]]:
-    """The steps, and the name of each by its op's digest."""
+def build_steps(
+    definition: Definition, usage: Mapping[Digest, object] = {}
+) -> tuple[list[dict[str, Any]], dict[Digest, str]]:
+    """The steps, and the name of each by its op's digest; ``usage`` is what they used, by that too."""
     ops = dict(parse_ops(definition))
     if not ops:
         return [], {}
@@ -27,6 +30,8 @@ def build_steps(definition: Definition) -> tuple[list[dict[str, Any]], dict[Dige
         step: dict[str, Any] = {"id": names[digest], "op": _op(op)}
         if op.inputs:
             step["inputs"] = [f"{names[one.digest]}:{one.index}" for one in op.inputs]
+        if digest in usage:
+            step["resourceUsage"] = usage[digest]
         steps.append(step)
     return steps, names
 

@@ -23,6 +23,8 @@ class Wanted:
     reproducible: bool = False
     inline_only: bool = False
     """Only for images that are pushed or stored, not for files."""
+    usage: bool = False
+    """Say also what steps and the machine used."""
     filename: str = "provenance.json"
     """What it is called beside exported files."""
 
@@ -54,11 +56,12 @@ def parse_wanted(options: Mapping[str, str]) -> Wanted | None:
         attrs.get("builder-id", ""),
         _flag(attrs, "reproducible"),
         _flag(attrs, "inline-only"),
+        _flag(attrs, "capture-usage"),
         attrs.get("filename", "provenance.json"),
     )
 
 
-_NOT_BUILT = ("complete-materials", "capture-usage")
+_NOT_BUILT = ("complete-materials",)
 
 
 def _flag(attrs: Mapping[str, str], name: str) -> bool:
