@@ -19,17 +19,21 @@ async def test_a_late_reader_sees_everything_and_ends_with_the_stream():
     assert late[2].completed >= late[2].started
 
 
-async def test_a_reader_who_waits_gets_what_comes_in_batches():
+async def test_a_reader_who_waits_gets_the_first_update_at_once_and_the_others_in_batches():
     stream = Stream()
     reporter = Reporter(VertexUpdate("d", "step"), [stream])
     batches = aiter(stream.read())
     first = asyncio.create_task(anext(batches))
     await asyncio.sleep(0)
     reporter.start()
+    assert len(await first) == 1
+    second = asyncio.create_task(anext(batches))
     await asyncio.sleep(0)
     reporter.log(1, b"hello")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     reporter.complete()
-    assert len(await first) == 3
+    assert len(await second) == 2
     stream.close()
     assert [batch async for batch in batches] == []
 

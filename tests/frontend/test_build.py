@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import pytest
@@ -116,6 +117,23 @@ async def test_findings_are_warnings_with_a_place():
     assert warning.ranges[0].start_line == 2
     assert warning.vertex == bridge.solved[0].head
     assert warning.source.filename == "Dockerfile"
+
+
+class _Registry(FakeBridge):
+    """Sees which warnings are out while somebody waits for it."""
+
+    async def resolve_image(self, ref, **asked):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.notes.append(f"{len(self.warnings)} warnings")
+        return await super().resolve_image(ref, **asked)
+
+
+@pytest.mark.row("D197")
+async def test_nobody_waits_for_a_registry_to_see_what_was_found():
+    bridge = _Registry(world("FROM a\nMAINTAINER me\nWORKDIR b\n").trees)
+    await build("", bridge)
+    assert bridge.notes == ["1 warnings"] and len(bridge.warnings) == 2
 
 
 async def test_findings_are_told_even_if_the_build_fails():

@@ -84,7 +84,11 @@ class Sink(Protocol):
 
 
 _GATHERED = 0.01
-"""Seconds that readers may be behind: each batch is a message to a client, and a quick build has dozens of updates."""
+"""Seconds that readers may be behind: each batch is a message to a client, and a quick build has dozens of updates.
+
+Not with the first: clients draw that at once and then nothing for a while, and of a vertex that they drew as completed
+they show no warning that comes later.
+"""
 
 
 class Stream:
@@ -104,7 +108,8 @@ class Stream:
         if not self._closed:
             self._updates.append(update)
             if self._grown and self._gathering is None:
-                self._gathering = self._grown[0].get_loop().call_later(_GATHERED, self._wake)
+                delay = _GATHERED if len(self._updates) > 1 else 0
+                self._gathering = self._grown[0].get_loop().call_later(delay, self._wake)
 
     @property
     def updates(self) -> list[Update]:

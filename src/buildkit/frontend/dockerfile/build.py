@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from buildkit.core.aio import gather_all
@@ -183,23 +184,29 @@ class _Build:
         return subrequests.lint(findings, failure, self.source.file)
 
     async def _convert(self, platform: Platform | None, *, report: bool = True) -> Converted:
-        """Convert, and warn of what the checks found even if that fails."""
-        findings: list[Finding] = []
-        settings = self._settings(platform, findings.append if report else None)
+        """Convert, and warn of what the checks find as they find it, also when that fails in the end."""
+        if not report:
+            return await convert(self.source.file.content, self._settings(platform, None), self.resolver)
+        findings: asyncio.Queue[Finding | None] = asyncio.Queue()
+        warning = asyncio.create_task(self._warn(findings))
         try:
-            return await convert(self.source.file.content, settings, self.resolver)
+            return await convert(self.source.file.content, self._settings(platform, findings.put_nowait), self.resolver)
         finally:
-            for finding in findings:
-                await self.bridge.warn(
-                    Warning(
-                        self.source.vertex,
-                        finding.summary,
-                        detail=(finding.rule.description,),
-                        url=finding.rule.url,
-                        source=self.source.file,
-                        ranges=finding.location,
-                    )
+            findings.put_nowait(None)
+            await warning
+
+    async def _warn(self, findings: asyncio.Queue[Finding | None]) -> None:
+        while (finding := await findings.get()) is not None:
+            await self.bridge.warn(
+                Warning(
+                    self.source.vertex,
+                    finding.summary,
+                    detail=(finding.rule.description,),
+                    url=finding.rule.url,
+                    source=self.source.file,
+                    ranges=finding.location,
                 )
+            )
 
     def _settings(
         self, platform: Platform | None, report: Report | None, *, all_stages: bool = False
