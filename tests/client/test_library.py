@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,104 @@ def test_a_directory_is_context_and_dockerfile_unless_told_otherwise(tmp_path):
 def test_what_makes_no_sense_is_refused(wrong, text):
     with pytest.raises(InvalidInput, match=text):
         wrong()
+
+
+def test_what_is_lent_may_be_written_as_flags_are():
+    options = solve_options(
+        "x",
+        secrets=["id=a,src=f", "id=b,env=V", buildkit.SecretOptions("c", value=b"v")],
+        ssh=["default", "two=/s1", buildkit.SSHOptions("three")],
+        exports=["type=local,dest=d,mode=max"],
+        imports=["type=registry,ref=r"],
+    )
+    secret, ssh, cache = buildkit.SecretOptions, buildkit.SSHOptions, buildkit.CacheOptions
+    assert options.secrets == (secret("a", "f"), secret("b", "", "V"), secret("c", value=b"v"))
+    assert options.ssh == (ssh("default"), ssh("two", ("/s1",)), ssh("three"))
+    assert options.exports == (cache("local", {"dest": "d", "mode": "max"}),)
+    assert options.imports == (cache("registry", {"ref": "r"}),)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"secrets": ["x"]}, "invalid field 'x' must be a key=value pair"),
+        ({"ssh": ["a=b,raw=x"]}, "invalid value for 'raw': x"),
+        ({"exports": ["ref"]}, "invalid cache ref: ref is not key=value"),
+        ({"imports": ["ref=r"]}, "cache ref=r requires type=<type>"),
+    ],
+)
+def test_what_is_lent_and_makes_no_sense_is_refused(given, said):
+    with pytest.raises(InvalidInput, match=said):
+        solve_options("x", **given)
+
+
+@pytest.mark.parametrize("name", ["secrets", "ssh", "outputs", "exports", "imports", "allow"])
+def test_a_text_where_a_list_is_wanted_is_no_list_of_letters(name):
+    with pytest.raises(TypeError, match=f"{name}: a list is wanted"):
+        solve_options("x", **{name: "type=a"})
+
+
+def test_a_secret_in_memory_is_not_shown():
+    assert "hunter2" not in repr(solve_options("x", secrets=[buildkit.SecretOptions("c", value=b"hunter2")]))
+
+
+def test_every_name_that_is_offered_is_there():
+    assert all(getattr(buildkit, name) is not None for name in buildkit.__all__)
+    assert all(getattr(llb, name) is not None for name in llb.__all__)
+    assert set(llb.__all__) <= set(dir(llb))
+
+
+@pytest.mark.slow
+def test_programs_are_checked_by_type(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(TYPED)
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--no-incremental",
+        "--follow-imports=silent",
+        "--config-file=",
+        program,
+    ]
+    done = subprocess.run(command, env={**os.environ, "MYPYPATH": SOURCE}, capture_output=True, text=True)
+    said = [line.partition(": ")[2] for line in done.stdout.splitlines() if "program.py:" in line]
+    assert [line for line in said if line.startswith("error: ")] == [
+        'error: Module has no attribute "imag"  [attr-defined]',
+        'error: Module has no attribute "Clientt"  [attr-defined]',
+        'error: Unexpected keyword argument "nam" for "file" of "State"; did you mean "name"?  [call-arg]',
+    ], done.stdout
+
+
+TYPED = """
+from collections.abc import Sequence
+
+import buildkit
+from buildkit import llb
+
+
+def show(batch: Sequence[buildkit.Update]) -> None:
+    for update in batch:
+        if isinstance(update, buildkit.VertexUpdate):
+            print(update.name, update.cached)
+        elif isinstance(update, buildkit.LogUpdate):
+            print(update.content)
+
+
+def program(who: str) -> llb.State:
+    return llb.image("busybox").env("WHO", who).run(["true"], mounts=[llb.secret("/s", id="s")]).root
+
+
+with buildkit.Client() as client:
+    result: buildkit.Result = client.build(
+        program("me"), progress=show, secrets=["id=s,env=S"], outputs=["out", buildkit.OutputOptions("image")]
+    )
+    why: tuple[buildkit.Explanation, ...] = result.explain()
+    fields: list[str] = [change.field for step in why for change in step.changes]
+    size: int = sum(record.size for record in client.usage())
+
+llb.imag("busybox")
+buildkit.Clientt()
+llb.scratch().file(llb.mkdir("/x"), nam="y")
+"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import buildkit
@@ -74,3 +76,41 @@ def test_a_file_action_that_fails_shows_its_line_too(tmp_path):
     with pytest.raises(buildkit.BuildkitError, match="nowhere") as caught:
         buildkit.build(state, root=tmp_path / "state", locals={"in": tmp_path / "in"})
     assert ">>>     state = state.file(llb.copy(" in caught.value.__notes__[0]
+
+
+def test_a_secret_in_memory_is_lent(tmp_path, base):
+    image, where = base
+    shell = image.run(["/bin/sh", "-c", "cp /s /said"], mounts=[llb.secret("/s", id="s")]).root
+    said = llb.scratch().file(llb.copy(shell, "/said", "/said", mode=0o644))
+    secret = buildkit.SecretOptions("s", value=b"in memory")
+    buildkit.build(said, root=tmp_path / "state", secrets=[secret], outputs=[str(tmp_path / "out")], **where)
+    assert (tmp_path / "out" / "said").read_text() == "in memory"
+
+
+def test_a_client_within_another_of_the_same_root_is_refused_and_not_waited_for(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    state = llb.scratch().file(llb.mkdir("/a"))
+    with buildkit.Client(root=tmp_path / "state") as client:
+        with pytest.raises(InvalidInput, match=r"a client around this one has .*/state: use that one"):
+            buildkit.build(state, root=tmp_path / "link")
+        buildkit.build(state, root=tmp_path / "other")
+        client.build(state)
+    buildkit.build(state, root=tmp_path / "state")
+
+
+async def test_an_async_client_within_another_is_refused_until_that_is_closed(tmp_path):
+    async with buildkit.AsyncClient(root=tmp_path):
+        with pytest.raises(InvalidInput, match="a client around this one"):
+            async with buildkit.AsyncClient(root=tmp_path):
+                pass
+    async with buildkit.AsyncClient(root=tmp_path) as client:
+        await client.build(llb.scratch().file(llb.mkdir("/a")))
+
+
+def test_threads_with_clients_of_the_same_root_wait_for_each_other(tmp_path):
+    def build(number):
+        state = llb.scratch().file(llb.mkdir(f"/{number}"))
+        return buildkit.build(state, root=tmp_path / "state").ref
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(build, range(4)))) == 4

@@ -11,7 +11,6 @@ from buildkit.core.errors import InvalidInput
 
 _ENTITLEMENTS = ("network.host", "security.insecure", "device")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 def parse_secret(text: str) -> SecretOptions:
@@ -27,19 +26,12 @@ def parse_secret(text: str) -> SecretOptions:
 
 def parse_ssh(text: str) -> SSHOptions:
     """``default``, ``id=socket``, ``id=key,key`` or ``id=socket,raw=true``; raises `BadUsage`."""
-    id, equals, value = text.partition("=")
-    paths, raw = [], False
-    for part in value.split(",") if equals else ():
-        key, has_value, flag = part.partition("=")
-        if has_value and key == "raw":
-            if flag not in (*_TRUE, *_FALSE):
-                raise BadUsage(f"invalid value for 'raw': {flag}")
-            raw = flag in _TRUE
-        else:
-            paths.append(part)
-    if raw and len(paths) != 1:
-        raise BadUsage(f'raw mode must supply exactly one socket path for "{id}"')
-    return SSHOptions(id, tuple(paths), raw)
+    from buildkit.client.texts import read_agent
+
+    try:
+        return read_agent(text)
+    except InvalidInput as error:
+        raise BadUsage(str(error)) from None
 
 
 def parse_all_ssh(texts: Iterable[str]) -> tuple[SSHOptions, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar, Unpack
 
 from buildkit.client.options import CacheOptions, OutputOptions, SecretOptions, SolveOptions, SSHOptions
+from buildkit.client.texts import read_agent, read_cache, read_secret
 from buildkit.core.errors import InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass
@@ -16,6 +17,8 @@ from buildkit.llb.state import State
 
 if TYPE_CHECKING:
     from buildkit.core.explanation import Explanation
+
+T = TypeVar("T")
 
 Path: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = State | Definition | Path
@@ -37,19 +40,22 @@ class BuildOptions(TypedDict, total=False):
     locals: Mapping[str, Path]
     """Directories that the build may read, by name; of a directory that is built, ``context`` and ``dockerfile``."""
     oci_layouts: Mapping[str, Path]
-    secrets: Iterable[SecretOptions]
-    ssh: Iterable[SSHOptions]
+    secrets: Iterable[str | SecretOptions]
+    """As ``buildctl build --secret`` takes them (``id=token,src=FILE``), or `SecretOptions`, which may hold a value."""
+    ssh: Iterable[str | SSHOptions]
+    """As ``buildctl build --ssh`` takes them: ``default``, ``id=SOCKET`` or ``id=KEY,KEY``."""
     allow: Iterable[str]
-    """Entitlements."""
-    exports: Iterable[CacheOptions]
-    imports: Iterable[CacheOptions]
+    """Entitlements: ``network.host``, ``security.insecure``, ``device``."""
+    exports: Iterable[str | CacheOptions]
+    """Where the cache goes: ``type=registry,ref=…``."""
+    imports: Iterable[str | CacheOptions]
     explain: bool
-    """Find out why steps ran, for `BuildResult.explain`. An engine in this process does so unless told not to, a
+    """Find out why steps ran, for `Result.explain`. An engine in this process does so unless told not to, a
     buildkitd of ours when it is asked; others can not: `Unsupported`."""
 
 
 @dataclass(frozen=True, slots=True)
-class BuildResult:
+class Result:
     """How a build ended that succeeded."""
 
     ref: str
@@ -98,14 +104,20 @@ def solve_options(source: Source, **options: Unpack[BuildOptions]) -> SolveOptio
         definition=definition,
         locals=places,
         oci_layouts={name: os.fspath(path) for name, path in options.get("oci_layouts", {}).items()},
-        outputs=tuple(_output_of(output) for output in options.get("outputs", ())),
-        exports=tuple(options.get("exports", ())),
-        imports=tuple(options.get("imports", ())),
-        secrets=tuple(options.get("secrets", ())),
-        ssh=tuple(options.get("ssh", ())),
-        allow=tuple(options.get("allow", ())),
+        outputs=_read("outputs", options.get("outputs", ()), _output_of),
+        exports=_read("exports", options.get("exports", ()), read_cache),
+        imports=_read("imports", options.get("imports", ()), read_cache),
+        secrets=_read("secrets", options.get("secrets", ()), read_secret),
+        ssh=_read("ssh", options.get("ssh", ()), read_agent),
+        allow=_read("allow", options.get("allow", ()), str),
         ref=new_id(),
     )
+
+
+def _read(name: str, given: Iterable[str | T], read: Callable[[str], T]) -> tuple[T, ...]:
+    if isinstance(given, str):
+        raise TypeError(f"{name}: a list is wanted, not a text: [{given!r}]")
+    return tuple(read(one) if isinstance(one, str) else one for one in given)
 
 
 def _definition_of(source: State | Definition) -> bytes:
@@ -115,9 +127,7 @@ def _definition_of(source: State | Definition) -> bytes:
     return graph.to_bytes()
 
 
-def _output_of(output: str | OutputOptions) -> OutputOptions:
-    if isinstance(output, OutputOptions):
-        return output
+def _output_of(output: str) -> OutputOptions:
     if "=" not in output:
         return OutputOptions("local", {}, output)
     from buildkit.session.outputs import parse_output

@@ -36,7 +36,7 @@ async def open_session(options: SolveOptions, progress: Sink, shared_key: str = 
     keys = DockerKeys(tls={one.host: _tls_of(one) for one in options.registry_tls}, progress=progress)
     with closing(keys):
         async with _agents_of(options) as agents:
-            secrets = [SecretSource(secret.id, secret.path, secret.env) for secret in options.secrets]
+            secrets = [SecretSource(secret.id, secret.path, secret.env, secret.value) for secret in options.secrets]
             places = [resolve_destination(output.type, output.dest, output.attrs) for output in options.outputs]
             yield Session.new(
                 shared_key=shared_key,

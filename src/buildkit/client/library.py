@@ -7,12 +7,14 @@ with buildkit.Client() as client:                         # in this process; or 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack
 
-from buildkit.client.builds import BuildOptions, BuildResult, Path, Source, solve_options
+from buildkit.client.builds import BuildOptions, Path, Result, Source, solve_options
 from buildkit.client.options import Client as Engine
 from buildkit.client.options import PruneOptions, SolveOptions, SolveResponse, UsageRecord
 from buildkit.client.places import default_root
@@ -29,13 +31,14 @@ Progress: TypeAlias = Callable[[Sequence[Update]], None]
 
 T = TypeVar("T")
 
+_AROUND: ContextVar[tuple[AsyncClient, ...]] = ContextVar("clients around", default=())
+"""Clients that were opened where the program is: it goes on only once another one on the same root is open."""
+
 _NO_TLS = TLSFiles()
 _EVERYTHING = PruneOptions()
 
 
-def _open(address: str, root: Path, tls: TLSFiles) -> AbstractAsyncContextManager[Engine]:
-    if address and root:
-        raise InvalidInput("a client has an address, or a root for an engine in this process, not both")
+def _open(address: str, root: str, tls: TLSFiles) -> AbstractAsyncContextManager[Engine]:
     if address:
         from buildkit.client.remote import open_remote
 
@@ -44,7 +47,12 @@ def _open(address: str, root: Path, tls: TLSFiles) -> AbstractAsyncContextManage
 
     from buildkit.client.embedded import open_embedded
 
-    return open_embedded(pathlib.Path(root or default_root()), waiting=lambda holder: None)
+    def warn(holder: str) -> None:
+        import logging
+
+        logging.getLogger("buildkit").warning("waiting for %s, which has %s", holder, root)
+
+    return open_embedded(pathlib.Path(root), waiting=warn)
 
 
 class AsyncClient:
@@ -55,12 +63,18 @@ class AsyncClient:
     """
 
     def __init__(self, address: str = "", *, root: Path = "", tls: TLSFiles = _NO_TLS) -> None:
-        self._in_process = not address
-        self._scope = _open(address, root, tls)
+        if address and root:
+            raise InvalidInput("a client has an address, or a root for an engine in this process, not both")
+        self._root = "" if address else os.path.realpath(root or default_root())
+        self._scope = _open(address, self._root, tls)
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Self:
+        around = tuple(one for one in _AROUND.get() if one._engine is not None)
+        if self._root and any(one._root == self._root for one in around):
+            raise InvalidInput(f"a client around this one has {self._root}: use that one, or give another root")
         self._engine = await self._scope.__aenter__()
+        _AROUND.set((*around, self))
         return self
 
     async def __aexit__(
@@ -78,12 +92,12 @@ class AsyncClient:
 
     async def build(
         self, source: Source, *, progress: Progress | None = None, **options: Unpack[BuildOptions]
-    ) -> BuildResult:
+    ) -> Result:
         """Build; raises the `buildkit.core.errors.BuildkitError` that made it fail, with notes that show the lines of
         the program or of the Dockerfile that it is about. Cancelled, the build is too.
         """
         wanted = solve_options(source, **options)
-        explanations: list[Explanation] | None = [] if options.get("explain", self._in_process) else None
+        explanations: list[Explanation] | None = [] if options.get("explain", bool(self._root)) else None
         if explanations is not None:
             wanted = replace(wanted, explained=explanations.extend)
         try:
@@ -95,7 +109,7 @@ class AsyncClient:
                 error.add_note(text)
             raise
         why = None if explanations is None else tuple(explanations)
-        return BuildResult(wanted.ref, response.exporter, response.metadata, why)
+        return Result(wanted.ref, response.exporter, response.metadata, why)
 
     async def _follow(self, options: SolveOptions, progress: Progress | None) -> SolveResponse:
         async with self.engine.build(options) as build:
@@ -126,6 +140,7 @@ class Client:
         except BaseException:
             self._runner.close()
             raise
+        _AROUND.set((*_AROUND.get(), self._client))
         return self
 
     def __exit__(
@@ -139,9 +154,7 @@ class Client:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
-    def build(
-        self, source: Source, *, progress: Progress | None = None, **options: Unpack[BuildOptions]
-    ) -> BuildResult:
+    def build(self, source: Source, *, progress: Progress | None = None, **options: Unpack[BuildOptions]) -> Result:
         """Build; raises the `buildkit.core.errors.BuildkitError` that made it fail. Ctrl-C cancels the build."""
         return self._run(self._client.build(source, progress=progress, **options))
 
@@ -165,7 +178,7 @@ def build(
     root: Path = "",
     progress: Progress | None = None,
     **options: Unpack[BuildOptions],
-) -> BuildResult:
+) -> Result:
     """One build, in this process unless ``address`` names a daemon; see `Client` and `BuildOptions`."""
     with Client(address, root=root) as client:
         return client.build(source, progress=progress, **options)

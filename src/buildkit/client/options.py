@@ -42,11 +42,12 @@ class CacheOptions:
 
 @dataclass(frozen=True, slots=True)
 class SecretOptions:
-    """One secret: the content of a file, or of an environment variable; with neither it is looked for as ``id``."""
+    """One secret: a value, or the content of a file or of an environment variable; else it is looked for as ``id``."""
 
     id: str
     path: str = ""
     env: str = ""
+    value: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

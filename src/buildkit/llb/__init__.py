@@ -75,11 +75,17 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names.sp
 __all__ = [*_HOME, "Platform"]
 
 
-def __getattr__(name: str) -> object:
-    import importlib
+if not TYPE_CHECKING:  # for whom names that there are not are mistakes
 
-    module = "buildkit.core.platform" if name == "Platform" else f"buildkit.llb.{_HOME.get(name, '')}"
-    if name != "Platform" and name not in _HOME:
-        raise AttributeError(f"module 'buildkit.llb' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(module), name)
-    return value
+    def __getattr__(name: str) -> object:
+        import importlib
+
+        if name != "Platform" and name not in _HOME:
+            raise AttributeError(f"module 'buildkit.llb' has no attribute {name!r}")
+        module = "buildkit.core.platform" if name == "Platform" else f"buildkit.llb.{_HOME[name]}"
+        value = globals()[name] = getattr(importlib.import_module(module), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

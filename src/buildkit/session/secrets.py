@@ -9,7 +9,7 @@ from pathlib import Path
 
 from buildkit.core.csv import split_fields
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound
-from buildkit.core.values import dataclass
+from buildkit.core.values import dataclass, field
 
 LIMIT = 500 * 1024
 """Bytes of the largest secret."""
@@ -17,11 +17,15 @@ LIMIT = 500 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """Where a secret comes from: a file, or an environment variable; with neither, whatever has its id's name."""
+    """Where a secret comes from: a file, or an environment variable; with neither, whatever has its id's name.
+
+    One that has a ``value`` is that.
+    """
 
     id: str
     path: str = ""
     variable: str = ""
+    value: bytes | None = field(default=None, repr=False)
 
 
 def parse_secret(text: str) -> SecretSource:
@@ -56,6 +60,10 @@ def settle(source: SecretSource, environ: Mapping[str, str]) -> SecretSource:
     """
     if not source.id:
         raise InvalidInput("secret missing ID")
+    if source.value is not None:
+        if len(source.value) > LIMIT:
+            raise InvalidInput(f"secret {source.id} too big. max size {LIMIT >> 10}KiB")
+        return source
     if not source.variable and not source.path:
         source = SecretSource(source.id, *(("", source.id) if source.id in environ else (source.id, "")))
     if source.path:
@@ -70,7 +78,7 @@ def settle(source: SecretSource, environ: Mapping[str, str]) -> SecretSource:
 
 
 class SecretFiles:
-    """Secrets of this process's machine, read each time they are asked for."""
+    """Secrets of this process and its machine, read each time they are asked for."""
 
     def __init__(self, sources: Iterable[SecretSource], environ: Mapping[str, str] = os.environ) -> None:
         """Raises `InvalidInput`, see `settle`."""
@@ -84,6 +92,8 @@ class SecretFiles:
         source = self._sources.get(id)
         if source is None:
             raise NotFound("not found")
+        if source.value is not None:
+            return source.value
         if source.variable:
             content = os.fsencode(self._environ.get(source.variable, ""))
         else:
