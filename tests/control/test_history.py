@@ -267,9 +267,5 @@ async def test_the_use_of_the_machine_is_in_records_and_in_images_of_those_who_a
     assert "sysUsage" not in await of_image("mode=max")
     assert (await of_image("mode=max,capture-usage=true"))["sysUsage"][-1]["cpuStat"]["user"] > 0
     (event, _) = await records(peer)
-    blob = (
-        event.record.Results["linux/amd64"].Attestations[0]
-        if event.record.Results
-        else event.record.Result.Attestations[0]
-    )
+    (blob,) = event.record.Result.Attestations
     assert (await told(blob.digest))["runDetails"]["metadata"]["buildkit_metadata"]["sysUsage"]

@@ -309,3 +309,26 @@ def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy(f"127.0.0.1:{listener.server_port}")
     with _serving(listener):
         yield proxy
+
+
+def put_manifest(host: str, repository: str, tag: str, manifest: dict[str, object], *blobs: bytes) -> str:
+    """Put a manifest and the blobs that it names into an open registry; gives its digest."""
+    import hashlib
+
+    connection = HTTPConnection(host)
+
+    def ask(method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> str:
+        connection.request(method, path, body, {"Content-Type": kind})
+        answer = connection.getresponse()
+        answer.read()
+        assert 200 <= answer.status < 300, (path, answer.status)
+        return answer.getheader("Location") or ""
+
+    for blob in blobs:
+        place = ask("POST", f"/v2/{repository}/blobs/uploads/").removeprefix(f"http://{host}")
+        digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
+        ask("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", blob)
+    content = json.dumps(manifest).encode()
+    ask("PUT", f"/v2/{repository}/manifests/{tag}", content, str(manifest["mediaType"]))
+    connection.close()
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -17,6 +17,7 @@ from buildkit.core.values import dataclass, field
 from buildkit.llb.definition import Definition, SourceFile
 
 if TYPE_CHECKING:
+    from buildkit.source.attested import AttestationChain
     from buildkit.source.policy import Policy
     from buildkit.source.source import Inquiry, Known
 
@@ -138,6 +139,12 @@ class Resolving(Protocol):
 
         Raises `NotFound`, `NotAnImage` and what the network gives.
         """
+        ...
+
+    async def resolve_attestations(
+        self, ref: str, *, platform: Platform | None, predicates: Sequence[str] = ()
+    ) -> AttestationChain | None:
+        """Who attested and signed the image ``ref``, a name as `resolve_image` gave it; None where nobody can."""
         ...
 
     async def resolve_source(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildkit.core.aio import gather_all
 from buildkit.core.db import Database
@@ -34,6 +34,9 @@ from buildkit.frontend.frontend import (
 )
 from buildkit.llb.definition import Definition, SourceFile, SourceMap
 from buildkit.source.source import Inquiry
+
+if TYPE_CHECKING:
+    from buildkit.source.attested import AttestationChain
 
 KEPT = 64
 """Builds that are remembered; the least recently used go first."""
@@ -242,6 +245,13 @@ class _Recording:
         found = await self._asked.image(ref, platform, mode, log_name, store)
         self._questions.append(["image", ref, where, mode, log_name, place, _identity(found)])
         return found
+
+    async def resolve_attestations(
+        self, ref: str, *, platform: Platform | None, predicates: Sequence[str] = ()
+    ) -> AttestationChain | None:
+        """Resolving.resolve_attestations."""
+        self._whole = False
+        return await self._real.resolving.resolve_attestations(ref, platform=platform, predicates=predicates)
 
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""

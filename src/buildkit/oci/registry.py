@@ -189,7 +189,7 @@ class Access:
                 raise NotFound(f"rejecting {size} byte manifest for {reference}: not found")
             return Descriptor(media_type, digest, size)
 
-        return await self._ask_each(reference, ask)
+        return await self.ask_each(reference, ask)
 
     async def _get_document(self, endpoint: Endpoint, reference: Reference, path: str) -> tuple[bytes, str]:
         response = await self.send(endpoint, "GET", reference, path, headers={"Accept": ACCEPT})
@@ -212,7 +212,7 @@ class Access:
             return response.length
 
         async with self.registry.turn(reference.domain, document=True):
-            return await self.registry.retry(lambda: self._ask_each(reference, ask))
+            return await self.registry.retry(lambda: self.ask_each(reference, ask))
 
     async def read(
         self, reference: Reference, descriptor: Descriptor, *, log: Callable[[str], None] | None = None
@@ -269,7 +269,7 @@ class Access:
                     sink,
                 )
                 return
-        await self._ask_each(reference, get)
+        await self.ask_each(reference, get)
 
     async def _receive(
         self, send: Callable[[Mapping[str, str]], Awaitable[Response]], descriptor: Descriptor, sink: Sink
@@ -303,7 +303,7 @@ class Access:
                 sink, before, f"{response.url}: connection closed after {sink.offset} of {descriptor.size} bytes"
             )
 
-    async def _ask_each(self, reference: Reference, ask: Callable[[Endpoint], Awaitable[T]]) -> T:
+    async def ask_each(self, reference: Reference, ask: Callable[[Endpoint], Awaitable[T]]) -> T:
         """Ask each endpoint in turn; of several failures the one that got furthest is raised."""
         worst: BuildkitError | None = None
         for endpoint in endpoints(self.registry.hosts, reference.domain):

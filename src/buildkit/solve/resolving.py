@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from buildkit.store.refs import Ref
 
 if TYPE_CHECKING:
     from buildkit.solve.verdicts import Verdicts
+    from buildkit.source.attested import AttestationChain
 
 _IMAGE = "docker-image://"
 _LAYOUT = "oci-layout://"
@@ -62,6 +63,15 @@ class SourceResolver:
                 layout_session="" if store is None else store.session,
             )
         return ImageConfig(found.reference, found.digest, found.config)
+
+    async def resolve_attestations(
+        self, ref: str, *, platform: Platform | None, predicates: Sequence[str] = ()
+    ) -> AttestationChain | None:
+        """See `buildkit.frontend.frontend.Resolving.resolve_attestations`."""
+        async with shown(self.progress, f"[internal] load attestations for {ref}", f"{ref} {platform}"):
+            return await self.images.resolve_attestations(
+                ref, platform=platform, predicates=predicates, sessions=(self.session,)
+            )
 
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""

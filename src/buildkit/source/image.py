@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from buildkit.core.digest import Digest, parse_digest
 from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput
@@ -23,6 +24,9 @@ from buildkit.source.source import Asking
 from buildkit.store.lease import Lease
 from buildkit.store.refs import LayerSource, Ref
 from buildkit.store.store import Store
+
+if TYPE_CHECKING:
+    from buildkit.source.attested import AttestationChain
 
 MODES = ("default", "pull", "local")
 RECORD_TYPES = ("regular", "internal", "frontend")
@@ -105,6 +109,24 @@ class Images:
             origin = self._layout(layout_session, store, _layout_digest(name))(sessions)
         image = await self.pull(origin, platform or host_platform())
         return ResolvedConfig(name, image.root.digest, image.config)
+
+    async def resolve_attestations(
+        self, name: str, *, platform: Platform | None, predicates: Sequence[str], sessions: tuple[str, ...]
+    ) -> AttestationChain | None:
+        """See `buildkit.source.attested.attestation_chain`; of an image in a registry."""
+        from buildkit.oci.referrers import find_referrers
+        from buildkit.source.attested import attestation_chain
+
+        reference = parse_image_name(name)
+        visit = self.visits.of(sessions)
+        origin = FromRegistry(visit, reference)
+        return await attestation_chain(
+            await origin.resolve(),
+            platform or host_platform(),
+            origin.read,
+            lambda digest: find_referrers(visit.access, reference, digest),
+            predicates,
+        )
 
     async def pull(self, origin: Origin, platform: Platform) -> PulledImage:
         """Read an image's documents, those that are stored here from here."""

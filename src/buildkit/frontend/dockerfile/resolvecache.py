@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from buildkit.core.aio import Shared
 from buildkit.core.errors import BuildkitError
 from buildkit.core.platform import Platform
 from buildkit.frontend.frontend import ImageConfig, LayoutStore, NotAnImage, Resolving, SourceMetadata
 from buildkit.source.source import Inquiry
+
+if TYPE_CHECKING:
+    from buildkit.source.attested import AttestationChain
 
 
 class _Question(NamedTuple):
@@ -49,6 +52,12 @@ class CachedResolving:
             raise
         except BuildkitError as error:
             raise error.prefixed(f"failed to resolve source metadata for {ref}: ") from None
+
+    async def resolve_attestations(
+        self, ref: str, *, platform: Platform | None, predicates: Sequence[str] = ()
+    ) -> AttestationChain | None:
+        """See `Resolving.resolve_attestations`."""
+        return await self._resolving.resolve_attestations(ref, platform=platform, predicates=predicates)
 
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, inquiry: Inquiry, log_name: str = ""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from buildkit.api import gateway_pb2 as pb
 from buildkit.core.errors import InvalidInput, Unsupported
 from buildkit.frontend.frontend import LayoutStore, Resolving
 from buildkit.frontend.gateway.convert import describe_to_pb, inquiry_from_pb, platform_from_pb
+
+if TYPE_CHECKING:
+    from buildkit.source.attested import AttestationChain
 
 
 async def describe_source(resolving: Resolving, request: pb.ResolveSourceMetaRequest) -> pb.ResolveSourceMetaResponse:
@@ -16,8 +21,9 @@ async def describe_source(resolving: Resolving, request: pb.ResolveSourceMetaReq
     scheme, _, name = identifier.partition("://")
     response = pb.ResolveSourceMetaResponse(Source=request.Source)
     if scheme in ("docker-image", "oci-layout"):
-        if request.Image.AttestationChain or request.Image.ResolveAttestations:
-            raise Unsupported("resolving the attestations of images is not supported yet")
+        attested = request.Image.AttestationChain or request.Image.ResolveAttestations
+        if attested and scheme == "oci-layout":
+            raise Unsupported("attestations of images in OCI layouts are not looked up")
         platform = platform_from_pb(request.Platform) if request.HasField("Platform") else None
         store = None
         if scheme == "oci-layout":
@@ -33,6 +39,11 @@ async def describe_source(resolving: Resolving, request: pb.ResolveSourceMetaReq
         response.Image.Digest = found.digest
         if not request.Image.NoConfig:
             response.Image.Config = found.config
+        if attested:
+            predicates = tuple(request.Image.ResolveAttestations)
+            chain = await resolving.resolve_attestations(found.ref, platform=platform, predicates=predicates)
+            if chain is not None:
+                response.Image.AttestationChain.CopyFrom(_chain_to_pb(chain))
         return response
     inquiry = inquiry_from_pb(request)
     meta = await resolving.resolve_source(identifier, attrs, inquiry=inquiry, log_name=request.LogName)
@@ -42,3 +53,21 @@ async def describe_source(resolving: Resolving, request: pb.ResolveSourceMetaReq
     if meta.known is not None:
         describe_to_pb(meta.identifier, meta.known, inquiry, response)
     return response
+
+
+def _chain_to_pb(chain: AttestationChain) -> pb.AttestationChain:
+    out = pb.AttestationChain(
+        Root=chain.root,
+        ImageManifest=chain.image,
+        AttestationManifest=chain.attestations,
+        SignatureManifests=chain.signatures,
+    )
+    for digest, (descriptor, content) in chain.blobs.items():
+        described = pb.Descriptor(
+            media_type=descriptor.media_type,
+            digest=descriptor.digest,
+            size=descriptor.size,
+            annotations=descriptor.annotations,
+        )
+        out.Blobs[digest].CopyFrom(pb.Blob(descriptor=described, data=content))
+    return out
