@@ -64,7 +64,7 @@ def test_bad_outputs_are_refused(output, text):
 def test_an_archive_is_not_written_to_a_terminal(monkeypatch):
     main, side = pty.openpty()
     with os.fdopen(side, "w") as console, os.fdopen(main, "rb"):
-        monkeypatch.setattr("sys.stdout", console)
+        monkeypatch.setattr("os.isatty", lambda fd, ask=os.isatty: ask(console.fileno() if fd == 1 else fd))
         assert "output file is required for oci exporter. refusing to write to console" in refusal("-o", "type=oci")
 
 

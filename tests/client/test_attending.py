@@ -71,9 +71,11 @@ async def test_a_daemon_that_cannot_is_asked_for_nothing(tmp_path, pull):
 
 @pytest.mark.parametrize("pull", ["", "always"])
 async def test_what_every_daemon_does_is_not_attended(tmp_path, pull):
-    async with listening(FakeDaemon(), f"{tmp_path}/s") as address, open_remote(address) as client:
+    daemon = FakeDaemon()
+    async with listening(daemon, f"{tmp_path}/s") as address, open_remote(address) as client:
         async with client.build(SolveOptions(frontend="f", pull=pull)) as running:
             await running.result()
+    assert "Solve" in daemon.asked and not [call for call in daemon.asked if "Attend" in call]
 
 
 async def test_a_daemon_tells_why_steps_ran(peer):

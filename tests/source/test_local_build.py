@@ -15,7 +15,6 @@ from buildkit.session.files import Directories
 from buildkit.session.session import Session
 from buildkit.store.view import Changed, View
 
-pytest.importorskip("buildkit.fs.copy")
 pytestmark = pytest.mark.root
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.gobool import FALSE, TRUE
 from buildkit.core.values import dataclass, field
-
-_YES = ("1", "t", "T", "TRUE", "true", "True")
-_NO = ("0", "f", "F", "FALSE", "false", "False")
 
 
 class BadUsage(InvalidInput):
@@ -61,7 +59,7 @@ class Parsed:
 
     def on(self, name: str) -> bool:
         """Whether a bool flag is set."""
-        return self.text(name) in _YES
+        return self.text(name) in TRUE
 
     def given(self, *names: str) -> list[str]:
         """Those of ``names`` that were given."""
@@ -110,7 +108,7 @@ def parse(arguments: Sequence[str], flags: Iterable[Flag], *, stop_at_word: bool
 def _put(parsed: Parsed, flag: Flag, value: str | None, rest: list[str]) -> None:
     if flag.kind == "bool":
         value = "true" if value is None else value
-        if value not in (*_YES, *_NO):
+        if value not in (*TRUE, *FALSE):
             raise BadUsage(f"--{flag.name} is yes or no: {value!r} is neither")
     elif value is None and flag.bare:
         value = flag.bare

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from buildkit.cli.flags import BadUsage, key_values, split_csv
 from buildkit.client.options import RegistryTLS, SecretOptions, SSHOptions
 from buildkit.core.errors import InvalidInput
+from buildkit.core.gobool import TRUE
 
 _ENTITLEMENTS = ("network.host", "security.insecure", "device")
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
 
 def parse_secret(text: str) -> SecretOptions:
@@ -58,7 +58,7 @@ def parse_registry_tls(texts: Iterable[str]) -> tuple[RegistryTLS, ...]:
         fields = {key: value for key, value, _ in key_values(text)}
         host, authority = fields.get("host", ""), fields.get("ca", "")
         cert, key = fields.get("cert", ""), fields.get("key", "")
-        insecure = fields.get("insecure", "") in _TRUE
+        insecure = fields.get("insecure", "") in TRUE
         if not host:
             raise BadUsage(f"{flag} requires host=<host>")
         if not authority and not insecure and not (cert and key):

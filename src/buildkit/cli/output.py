@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Iterable, Mapping
 
 from buildkit.cli.flags import BadUsage, key_values, nearest
 from buildkit.client.options import CacheOptions, OutputOptions
+from buildkit.core.errors import InvalidInput
 
-_FILE_TYPES = ("oci", "docker", "tar")
-_TYPES = (*_FILE_TYPES, "local", "image")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+_TYPES = ("oci", "docker", "tar", "local", "image")
 
 
 def parse_output(text: str) -> OutputOptions:
@@ -36,37 +34,18 @@ def parse_output(text: str) -> OutputOptions:
 
 def make_output(kind: str, attrs: Mapping[str, str]) -> OutputOptions:
     """Check an output's destination; raises `BadUsage`."""
+    from buildkit.session.outputs import read_destination
+
     rest = {key: value for key, value in attrs.items() if key != "dest"}
-    dest = attrs.get("dest", "")
-    if kind == "local" or (kind in ("oci", "docker") and attrs.get("tar") in _FALSE):
-        if not dest:
-            raise BadUsage(f"output directory is required for {kind} exporter")
-        return OutputOptions(kind, rest, dest)
-    if kind in _FILE_TYPES:
-        return OutputOptions(kind, rest, _file_dest(kind, dest))
-    if dest:
-        raise BadUsage(f"output {dest} is not supported by {kind} exporter{_hint(kind)}")
-    return OutputOptions(kind, rest)
+    try:
+        place = read_destination(kind, attrs.get("dest", ""), attrs)
+    except InvalidInput as error:
+        raise BadUsage(error.message + _hint(kind)) from None
+    return OutputOptions(kind, rest, place.file or place.directory)
 
 
 def _hint(kind: str) -> str:
     return "" if kind in _TYPES else nearest(kind, _TYPES)
-
-
-def _file_dest(kind: str, dest: str) -> str:
-    if dest in ("", "-"):
-        if sys.stdout.isatty():
-            raise BadUsage(f"output file is required for {kind} exporter. refusing to write to console")
-        return "-"
-    try:
-        found = os.stat(dest)
-    except FileNotFoundError:
-        return dest
-    except OSError as error:
-        raise BadUsage(f"invalid destination file: {dest}: {error.strerror}") from None
-    if stat.S_ISDIR(found.st_mode):
-        raise BadUsage("destination file is a directory")
-    return dest
 
 
 def parse_exports(texts: Iterable[str]) -> list[CacheOptions]:

@@ -16,6 +16,7 @@ from buildkit.cli.flags import Parsed
 from buildkit.cli.target import BUILDING, open_client
 from buildkit.client.options import Client, SolveOptions, SolveResponse
 from buildkit.core.errors import BuildkitError
+from buildkit.core.gobool import TRUE
 from buildkit.core.identity import new_id
 from buildkit.core.loop import run as run_loop
 from buildkit.core.progress import Update, VertexUpdate
@@ -282,4 +283,4 @@ def _lost_result(parsed: Parsed, options: SolveOptions) -> str:
 
 def _is_on(text: str) -> bool:
     """Whether an attribute is on."""
-    return text in ("", "1", "t", "T", "TRUE", "true", "True")
+    return text in ("", *TRUE)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from buildkit.client.options import CacheOptions, SecretOptions, SSHOptions
 from buildkit.core.csv import split_fields
 from buildkit.core.errors import InvalidInput
-
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+from buildkit.core.gobool import FALSE, TRUE
 
 
 def read_secret(text: str) -> SecretOptions:
@@ -25,9 +23,9 @@ def read_agent(text: str) -> SSHOptions:
     for part in value.split(",") if equals else ():
         key, has_value, flag = part.partition("=")
         if has_value and key == "raw":
-            if flag not in (*_TRUE, *_FALSE):
+            if flag not in (*TRUE, *FALSE):
                 raise InvalidInput(f"invalid value for 'raw': {flag}")
-            raw = flag in _TRUE
+            raw = flag in TRUE
         else:
             paths.append(part)
     if raw and len(paths) != 1:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from logging import getLogger
 from pathlib import Path
 
-from buildkit.daemon.flags import TRUE
+from buildkit.core.gobool import TRUE
 
 log = getLogger(__name__)
 

@@ -7,14 +7,11 @@ from pathlib import Path
 
 from buildkit.core.entitlement import parse_entitlement
 from buildkit.core.errors import BuildkitError, InvalidInput, Unsupported
+from buildkit.core.gobool import FALSE, TRUE
 from buildkit.core.values import dataclass, field, replace
 from buildkit.daemon.amounts import Space
 from buildkit.daemon.config import DaemonConfig, GcConfig, TlsFiles, WorkerConfig, group_id
 from buildkit.executor.settings import DeviceSettings, NetworkSettings
-
-TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-"""What switches something on, in flags and in the environment."""
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 
 class BadUsage(BuildkitError):
@@ -139,7 +136,7 @@ def parse_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> Given:
 def _truth(flag: Flag, text: str) -> str:
     if text in TRUE:
         return "true"
-    if text in _FALSE:
+    if text in FALSE:
         return "false"
     raise BadUsage(f'invalid boolean value "{text}" for --{flag.name}')
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition
+from buildkit.core.gobool import TRUE
 from buildkit.core.values import dataclass
 from buildkit.executor.settings import DeviceSettings
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _CLASS = "org.mobyproject.buildkit.device.class"
 _AUTO_ALLOW = "org.mobyproject.buildkit.device.autoallow"
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _ON_DEMAND = ("nvidia.com/gpu", "docker.com/gpu")
 """Kinds for which BuildKit can have an installer."""
 
@@ -109,7 +109,7 @@ def load_devices(settings: DeviceSettings) -> Devices:
         for one in spec.devices:
             annotations = {**spec.annotations, **one.annotations}
             name = f"{spec.kind}={one.name}"
-            allowed = bool({name, spec.kind} & set(settings.auto_allowed)) or annotations.get(_AUTO_ALLOW) in _TRUE
+            allowed = bool({name, spec.kind} & set(settings.auto_allowed)) or annotations.get(_AUTO_ALLOW) in TRUE
             other = found.get(name)
             if other is not None and other[0] == priority:
                 conflicts.add(name)

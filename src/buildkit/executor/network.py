@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput
+from buildkit.core.gobool import TRUE
 from buildkit.core.values import dataclass
 from buildkit.executor.settings import NetworkSettings
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 MODES = ("host", "none", "cni", "bridge")
 _BRIDGE_AUTO = "BUILDKIT_NETWORK_BRIDGE_AUTO"
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _COUNTERS = Path("/proc/thread-self/net/dev")
 
 
@@ -31,7 +31,7 @@ def resolve_mode(settings: NetworkSettings, environ: Mapping[str, str] = os.envi
     ``BUILDKIT_NETWORK_BRIDGE_AUTO=1`` makes it ``bridge``. Raises `InvalidInput`.
     """
     if settings.mode in ("", "auto"):
-        if environ.get(_BRIDGE_AUTO) in _TRUE:
+        if environ.get(_BRIDGE_AUTO) in TRUE:
             return "bridge"
         return "cni" if os.path.exists(settings.config) else "host"
     if settings.mode not in MODES:

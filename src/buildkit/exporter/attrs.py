@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.gobool import FALSE, TRUE
 from buildkit.core.values import dataclass, field
 from buildkit.exporter.annotations import AnnotationRules, parse_annotations
 from buildkit.exporter.epoch import Epoch, parse_seconds
 from buildkit.store.blobs import Compression
 
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _LEVELS = {"gzip": range(0, 10), "zstd": range(0, 23)}
 _NOT_YET = ("estargz",)
 _OCI_ONLY = ("estargz",)
@@ -56,7 +55,7 @@ def _parse_bool(key: str, value: str) -> bool:
 
 def as_bool(value: str) -> bool | None:
     """What Go takes for a yes or a no; None for anything else."""
-    return True if value in _TRUE else False if value in _FALSE else None
+    return True if value in TRUE else False if value in FALSE else None
 
 
 def _go_error(function: str, value: str) -> str:

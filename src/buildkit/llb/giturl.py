@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from buildkit.core.errors import InvalidInput
+from buildkit.core.gobool import FALSE, TRUE
 from buildkit.core.goquote import quote
 from buildkit.core.pattern import Pattern
 from buildkit.core.values import dataclass, field
@@ -15,8 +16,6 @@ from buildkit.llb.paths import clean
 _PROTOCOLS = frozenset({"http", "https", "ssh", "git"})
 _PROTOCOL = Pattern(r"[a-zA-Z0-9]+(?=://)")
 _SCP = Pattern(r"([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?\Z")
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
 class UnknownProtocol(InvalidInput):
@@ -186,9 +185,9 @@ def _prefixed(prefix: str, name: str) -> str:
 
 
 def _parse_flag(key: str, value: str) -> bool:
-    if not value or value in _TRUE:
+    if not value or value in TRUE:
         return True
-    if value in _FALSE:
+    if value in FALSE:
         return False
     raise InvalidInput(f"invalid {key} value: {quote(value)}")
 

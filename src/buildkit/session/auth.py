@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from buildkit.core.errors import BuildkitError
+from buildkit.core.gobool import TRUE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,4 +124,4 @@ class DockerKeys:
 
 
 def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "") in ("1", "t", "T", "TRUE", "true", "True")
+    return os.environ.get(variable, "") in TRUE

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote_plus, unquote_plus
 
+from buildkit.core.gobool import TRUE
+
 ID = "x-docker-expose-session-uuid"
 NAME = "x-docker-expose-session-name"
 SHARED_KEY = "x-docker-expose-session-sharedkey"
@@ -63,7 +65,7 @@ def encode_values(fields: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 def decode_values(metadata: Mapping[str, Sequence[str]], key: str) -> tuple[str, ...]:
     """The values of one field as they were before `encode_values`."""
     values = metadata.get(key, ())
-    if first(metadata, key + _ENCODED) in ("1", "t", "T", "true", "TRUE", "True"):
+    if first(metadata, key + _ENCODED) in TRUE:
         return tuple(unquote_plus(value, errors="surrogateescape") for value in values)
     return tuple(values)
 

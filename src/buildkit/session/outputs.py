@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from buildkit.core.csv import split_fields
 from buildkit.core.digest import Digest
 from buildkit.core.errors import Exhausted, FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.gobool import FALSE
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from buildkit.fs.send import SentTree
     from buildkit.oci.spec import Descriptor
     from buildkit.session.session import Seen
-
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,20 @@ def parse_output(text: str) -> Output:
 
 
 def resolve_destination(kind: str, dest: str, attrs: Mapping[str, str], stdout: int = 1) -> Destination:
+    """As `read_destination`; raises `InvalidInput`, also for a file whose directory is not there."""
+    place = read_destination(kind, dest, attrs, stdout)
+    if place.file not in ("", "-") and not Path(place.file).absolute().parent.is_dir():
+        raise InvalidInput(f"open {dest}: no such file or directory")
+    return place
+
+
+def read_destination(kind: str, dest: str, attrs: Mapping[str, str], stdout: int = 1) -> Destination:
     """Where an exporter of this kind writes on the client's machine; raises `InvalidInput`.
 
     ``stdout`` is the descriptor that a missing ``dest`` means.
     """
     archive = kind in ("oci", "docker")
-    unpacked = archive and attrs.get("tar") in _FALSE
+    unpacked = archive and attrs.get("tar") in FALSE
     if kind == "local" or unpacked:
         if not dest:
             raise InvalidInput(f"output directory is required for {kind} exporter")
@@ -88,11 +95,7 @@ def resolve_destination(kind: str, dest: str, attrs: Mapping[str, str], stdout: 
         return Destination(directory=dest, delete=delete, image=unpacked)
     if kind == "tar" or archive:
         if dest not in ("", "-"):
-            place = Path(dest)
-            if place.is_dir():
-                raise InvalidInput("destination file is a directory")
-            if not place.absolute().parent.is_dir():
-                raise InvalidInput(f"open {dest}: no such file or directory")
+            _refuse_directory(dest)
             return Destination(file=dest)
         if os.isatty(stdout):
             raise InvalidInput(f"output file is required for {kind} exporter. refusing to write to console")
@@ -100,6 +103,17 @@ def resolve_destination(kind: str, dest: str, attrs: Mapping[str, str], stdout: 
     if dest:
         raise InvalidInput(f"output {dest} is not supported by {kind} exporter")
     return Destination()
+
+
+def _refuse_directory(file: str) -> None:
+    try:
+        mode = Path(file).stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InvalidInput(f"invalid destination file: {file}: {error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise InvalidInput("destination file is a directory")
 
 
 class Destinations:

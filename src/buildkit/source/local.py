@@ -11,6 +11,7 @@ from pathlib import Path
 from buildkit.core.aio import finish_in_thread
 from buildkit.core.digest import Digest, sha256
 from buildkit.core.errors import FailedPrecondition, InvalidInput, NotFound, Unsupported
+from buildkit.core.gobool import FALSE, TRUE
 from buildkit.core.platform import Platform
 from buildkit.core.progress import Reporter
 from buildkit.core.values import dataclass
@@ -26,8 +27,6 @@ from buildkit.store.store import Store
 from buildkit.store.view import View
 
 RECORD_TYPE = "source.local"
-_TRUE = ("1", "t", "T", "true", "True", "TRUE")
-_FALSE = ("0", "f", "F", "false", "False", "FALSE")
 _PAUSE = 100_000_000
 """Nanoseconds between two statuses of a transfer."""
 
@@ -82,7 +81,7 @@ class Locals:
         if rest:
             name, session = f"{prefix}-{name}", rest
         transfer = attrs.get("local.metadatatransfer", "")
-        if transfer not in ("", *_FALSE, *_TRUE):
+        if transfer not in ("", *FALSE, *TRUE):
             raise InvalidInput(f"invalid value for local.metadatatransfer {transfer!r}")
         wanted = Wanted(
             name,
@@ -92,7 +91,7 @@ class Locals:
             _parse_list(attrs, "local.followpaths"),
             attrs.get("local.sharedkeyhint", ""),
             compare=attrs.get("local.differ", "") != "none",
-            metadata=transfer in _TRUE,
+            metadata=transfer in TRUE,
             excepted=_parse_list(attrs, "local.metadatatransferexclude") or (),
         )
         return Local(self, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from buildkit.core.gobool import FALSE, TRUE
 from buildkit.core.goquote import quote
 
 WHITESPACE = (
@@ -14,8 +15,6 @@ WHITESPACE = (
 
 _SPACES = frozenset(WHITESPACE)
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _DIGITS = {8: frozenset("01234567"), 10: frozenset("0123456789")}
 _UNITS = {
     "ns": 1,
@@ -90,9 +89,9 @@ def quote_list(texts: tuple[str, ...] | list[str]) -> str:
 
 def parse_bool(text: str) -> bool:
     """``strconv.ParseBool``; raises `ValueError` with Go's text."""
-    if text in _TRUE:
+    if text in TRUE:
         return True
-    if text in _FALSE:
+    if text in FALSE:
         return False
     raise ValueError(f"strconv.ParseBool: parsing {quote(text)}: invalid syntax")
 

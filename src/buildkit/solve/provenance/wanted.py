@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from buildkit.core.errors import InvalidInput, Unsupported
+from buildkit.core.gobool import FALSE, TRUE
 from buildkit.core.values import dataclass
 
 _MODES = {"min": "min", "max": "max", "full": "max"}
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,6 @@ _NOT_BUILT = ("complete-materials",)
 
 def _flag(attrs: Mapping[str, str], name: str) -> bool:
     value = attrs.get(name, "false")
-    if value not in _TRUE | _FALSE:
+    if value not in TRUE | FALSE:
         raise InvalidInput(f'failed to parse {name} flag "{value}"')
-    return value in _TRUE
+    return value in TRUE
