@@ -221,6 +221,27 @@ async def test_an_image_carries_the_provenance_that_was_asked_for(peer):
     assert "buildConfig" not in statement["predicate"]["buildDefinition"]["internalParameters"]
 
 
+@pytest.mark.row("E103")
+async def test_the_full_provenance_names_the_layers_of_every_step_also_of_cached_ones(peer):
+    async def blob(digest):
+        parts = await peer.listing("Read", "containerd.services.content.v1.Content", digest=digest)
+        return json.loads(b"".join(part.data for part in parts))
+
+    deep, told = state().file(mkfile("/second", b"2")), []
+    for _ in range(2):
+        response, _ = await drive(
+            peer, deep, FrontendAttrs={"attest:provenance": "mode=max"}, Exporters=[{"Type": "image"}]
+        )
+        image, attestation = (await blob(response.ExporterResponse["containerimage.digest"]))["manifests"]
+        (statement,) = (await blob(attestation["digest"]))["layers"]
+        told.append((await blob(statement["digest"]))["predicate"]["runDetails"]["metadata"]["buildkit_metadata"])
+    layers = (await blob(image["digest"]))["layers"]
+    assert [one["layers"] for one in told] == [{"step0:0": [layers[:1]], "step1:0": [layers]}] * 2
+    event = (await records(peer))[-1]
+    [document] = event.record.Result.Attestations
+    assert "layers" in (await blob(document.digest))["runDetails"]["metadata"]["buildkit_metadata"]
+
+
 async def test_the_documents_of_an_image_stay_with_the_record_of_its_build(peer):
     exporters = [{"Type": "image", "Attrs": {"name": "x/y"}}]
     await drive(peer, state(), ref="one", Exporters=exporters, FrontendAttrs={"attest:provenance": "mode=min"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from buildkit.core.values import dataclass, field
@@ -30,6 +30,8 @@ class Attestation(Generic[R]):
     path: str = ""
     subjects: tuple[Subject, ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    late: Callable[[], bytes] | None = None
+    """Makes the content, where that is known only when the layers of the image are."""
 
 
 @dataclass(frozen=True, slots=True)

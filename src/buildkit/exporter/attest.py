@@ -88,7 +88,7 @@ def statement_of(one: Attestation[Ref], own: Sequence[dict[str, Json]]) -> dict[
         raise Internal(f"attestation {one.predicate_type}: its content is not at hand")
     subjects: list[Json] = [*(raw for subject in one.subjects or (Subject("self"),) for raw in _named(subject, own))]
     try:
-        predicate = json.loads(one.content or b"null")
+        predicate = json.loads((one.late() if one.late is not None else one.content) or b"null")
     except ValueError as error:
         raise InvalidInput(f"failed to marshal attestation {one.predicate_type}: {error}") from None
     return {

@@ -13,6 +13,7 @@ from buildkit.core.aio import finish_in_thread
 from buildkit.core.errors import InvalidInput
 from buildkit.core.gojson import go_json_indented
 from buildkit.core.result import Attestation
+from buildkit.core.values import replace
 from buildkit.exporter.attest import statement_of
 from buildkit.exporter.exporter import Exporting
 from buildkit.fs.tree import walk
@@ -31,6 +32,7 @@ async def attested(
     Their names begin with ``prefix`` and have ``platform``, if there is one, before the extension.
     """
     names = _names(attestations, prefix, platform)
+    attestations = [one if one.late is None else replace(one, content=one.late(), late=None) for one in attestations]
     async with exporting.store.draft(ref, exporting.lease) as draft, draft.mounted() as root:
         await finish_in_thread(_write, root, attestations, names)
         yield root

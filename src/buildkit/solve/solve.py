@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from buildkit.core.aio import gather_all
@@ -32,6 +33,7 @@ from buildkit.worker.worker import Worker
 
 if TYPE_CHECKING:
     from buildkit.solve.provenance.usage import Machine
+    from buildkit.store.store import Store
 
 Explained = Callable[[Sequence[Explanation]], None]
 """Hears why each step ran."""
@@ -111,9 +113,12 @@ class Builder:
                 if outputs.exporters:
                     made = await _attested(wanted, Reader(store, job, lease))
                     if attested is not None:
-                        said_of = _predicates(wanted, job, started, attested, self.environment, asked, machine)
-                        for platform, said in said_of.items():
-                            made[platform] = (*made.get(platform, ()), _attestation(said, attested))
+                        telling = partial(
+                            _predicate, new_id(), started, attested, self.environment, asked, machine, job, store
+                        )
+                        for platform, ref in _built(wanted).items():
+                            said = _attestation(partial(telling, ref), attested)
+                            made[platform] = (*made.get(platform, ()), said)
                     result = replace(result, attestations=made)
                 result = replace(result, metadata={**result.metadata, KEY: capture(request.frontend_attrs)})
                 response, images = await outputs.write(result, request, lease, progress)
@@ -123,7 +128,10 @@ class Builder:
                 predicates = {}
                 if request.provenance:
                     recorded = replace(attested or Wanted(), mode="max", version="v1", usage=True)
-                    predicates = _predicates(wanted, job, started, recorded, self.environment, asked, machine)
+                    telling = partial(
+                        _predicate, new_id(), started, recorded, self.environment, asked, machine, job, store
+                    )
+                    predicates = {platform: telling(ref) for platform, ref in _built(wanted).items()}
         return SolveResponse(response, result.metadata, predicates, images)
 
     def _traced(self, request: SolveRequest) -> AbstractContextManager[None]:
@@ -205,13 +213,13 @@ async def _attested(wanted: Result[LazyRef], reader: Reader) -> dict[str, tuple[
     return await read_statements(wanted.attestations, reader)
 
 
-def _attestation(predicate: bytes, wanted: Wanted) -> Attestation[Ref]:
+def _attestation(predicate: Callable[[], bytes], wanted: Wanted) -> Attestation[Ref]:
     from buildkit.solve.provenance import predicate as slsa1
     from buildkit.solve.provenance import slsa02
 
     kind = slsa1.PREDICATE_TYPE if wanted.version == "v1" else slsa02.PREDICATE_TYPE
     metadata = {"inline-only": b"true"} if wanted.inline_only else {}
-    return Attestation("in-toto", kind, predicate, path=wanted.filename, metadata=metadata)
+    return Attestation("in-toto", kind, path=wanted.filename, metadata=metadata, late=predicate)
 
 
 def _watched(request: SolveRequest, attested: Wanted | None) -> AbstractContextManager[Machine | None]:
@@ -223,24 +231,32 @@ def _watched(request: SolveRequest, attested: Wanted | None) -> AbstractContextM
     return watching()
 
 
-def _predicates(
-    wanted: Result[LazyRef],
-    job: Job[Ref | None],
+def _built(wanted: Result[LazyRef]) -> dict[str, LazyRef]:
+    """The refs that something is to be said about."""
+    return {platform: ref for platform, ref in wanted.refs.items() if ref is not None and ref.edge is not None}
+
+
+def _predicate(
+    id: str,
     started: int,
     attested: Wanted,
     environment: Mapping[str, object],
     root: FrontendRequest,
     machine: Machine | None,
-) -> dict[str, bytes]:
-    """The provenance of each ref; ``root`` is what the build was asked for, ``machine`` what it ran on."""
+    job: Job[Ref | None],
+    store: Store,
+    ref: LazyRef,
+) -> bytes:
+    """The provenance of a ref; ``root`` is what the build was asked for, ``machine`` what it ran on."""
     from buildkit.core.gojson import go_json
     from buildkit.solve.provenance.capture import capture
+    from buildkit.solve.provenance.layers import layers_of_steps
     from buildkit.solve.provenance.predicate import Run, predicate
     from buildkit.solve.provenance.slsa02 import to_slsa02
 
     records = job.records
     run = Run(
-        id=new_id(),
+        id=id,
         started=started,
         finished=time.time_ns(),
         builder=attested.builder,
@@ -251,11 +267,8 @@ def _predicates(
         from buildkit.solve.provenance.usage import usage_of_steps
 
         run = replace(run, steps=usage_of_steps(records), machine=machine.samples() if machine is not None else ())
-    found = {}
-    for platform, ref in wanted.refs.items():
-        if ref is not None and ref.edge is not None:
-            asked = ref.request or FrontendRequest("", {})
-            captured = capture(ref.definition, records, asked.frontend, asked.options, root if ref.request else None)
-            made = predicate(captured, run, mode=attested.mode)
-            found[platform] = go_json(made if attested.version == "v1" else to_slsa02(made)).encode()
-    return found
+    asked = ref.request or FrontendRequest("", {})
+    captured = capture(ref.definition, records, asked.frontend, asked.options, root if ref.request else None)
+    layers = layers_of_steps(job, ref.edge, store) if attested.mode == "max" and ref.edge is not None else {}
+    made = predicate(captured, run, mode=attested.mode, layers=layers)
+    return go_json(made if attested.version == "v1" else to_slsa02(made)).encode()

@@ -72,6 +72,19 @@ class Blobs:
             for unit, blob in zip(units, blobs, strict=True)
         ]
 
+    def known(self, units: Sequence[Unit]) -> list[Descriptor]:
+        """A tar of each unit, the one made last; nothing if one has none."""
+        found: list[Descriptor] = []
+        for unit in units:
+            here = [blob.descriptor for blob in self._parts.records.blobs(unit.owner.id) if self._is_there(blob)]
+            if not here:
+                return []
+            found.append(here[-1])
+        return found
+
+    def _is_there(self, blob: LayerBlob) -> bool:
+        return blob.times == AS_IMPORTED or self._parts.content.has(blob.descriptor.digest)
+
     async def _blob(self, unit: Unit, compression: Compression, lease: Lease, times: TimePolicy) -> LayerBlob:
         found = self._find(unit, compression, lease, times)
         if found is not None:
@@ -107,7 +120,7 @@ class Blobs:
                 continue
             digest = blob.descriptor.digest
             lease.hold_blob(digest)
-            if self._parts.content.has(digest) or blob.times == AS_IMPORTED:
+            if self._is_there(blob):
                 out.append(blob)
             else:
                 self._parts.records.forget_blob(unit.owner.id, digest)

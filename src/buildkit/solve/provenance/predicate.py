@@ -41,8 +41,10 @@ class Run:
     """What the machine was seen to use."""
 
 
-def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, Any]:
-    """The predicate; ``mode`` is ``min`` or ``max``."""
+def predicate(
+    captured: Capture, run: Run, *, mode: str = "max", layers: Mapping[tuple[Digest, int], object] = {}
+) -> dict[str, Any]:
+    """The predicate; ``mode`` is ``min`` or ``max``, ``layers`` are lists of layers by vertex and output."""
     config, args = _config_source(captured, filter_args(captured.args))
     root = _root(captured, _asked(config, captured.frontend, args))
     vcs = {key.removeprefix("vcs:"): redact(value) for key, value in args.items() if key.startswith("vcs:") and value}
@@ -67,6 +69,9 @@ def predicate(captured: Capture, run: Run, *, mode: str = "max") -> dict[str, An
         internal["buildConfig"] = {"llbDefinition": steps, "digestMapping": names}
         if captured.definition.source is not None and captured.definition.source.files:
             metadata["source"] = source_map(captured.definition.source, names)
+        metadata["layers"] = {
+            f"{names[vertex]}:{output}": listed for (vertex, output), listed in layers.items() if vertex in names
+        }
     metadata["sysUsage"] = list(run.machine)
     internal |= run.environment
     all_known = not captured.locals
