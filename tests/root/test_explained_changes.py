@@ -212,6 +212,16 @@ def test_a_copy_that_moved_and_changed_is_known_by_its_destination(project, base
     ]
 
 
+def test_a_step_that_takes_the_place_of_one_that_is_gone_is_compared_with_itself(project, base):
+    project.write(Dockerfile=f"FROM {base}\nCOPY a /a/\nCOPY b /b/\n", a="1", b="1").build()
+    project.write(Dockerfile=f"FROM {base}\nCOPY --chown=1:1 b /b/\n")
+    name, before = "[2/2] COPY --chown=1:1 b /b/", Like(r"\[1/2\] FROM .*")
+    assert project.why() == [
+        (name, "changed", "chown", "", None, "1:1"),
+        (name, "changed", "input", before, "[2/3] COPY a /a/", before),
+    ]
+
+
 def test_a_step_of_an_only_stage_is_the_same_when_its_label_names_the_stage(project, base):
     text = f"FROM {base} AS one\nRUN %secho a\n"
     project.write(Dockerfile=text % "").build()

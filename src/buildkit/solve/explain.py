@@ -124,9 +124,10 @@ class Explainer:
         title, part = title_of(record.name), part_of(record.facts)
         near = self.steps.near(record, self.scope, self.since, names)
         near = [one for one in near if title_of(one.name) == title or part_of(one.facts) not in others]
-        if near or not part:
-            return near
-        return [one for one in self.steps.others(self.scope, self.since, names) if part_of(one.facts) == part]
+        if part and not any(title_of(one.name) == title for one in near):
+            elsewhere = self.steps.others(self.scope, self.since, names)
+            near += [one for one in elsewhere if part_of(one.facts) == part and one not in near]
+        return near
 
     def _eviction(self, record: StepRecord) -> Change:
         for result in record.results:
