@@ -53,6 +53,12 @@ async def test_the_epoch_is_part_of_the_result():
     assert result.metadata["source.date.epoch"] == b"7"
 
 
+async def test_what_was_checked_says_where_it_comes_from():
+    _, result = await build("FROM a", requestid="frontend.lint")
+    (source,) = json.loads(result.metadata["result.json"])["sources"]
+    assert list(source["definition"]["Source"]["locations"].values()) == [{}]
+
+
 def names(bridge):
     shown = [one.description.get("llb.customname", "") for graph in bridge.solved for one in graph.metadata.values()]
     return {name for name in (*shown, *(name for _, _, name in bridge.resolved)) if name}

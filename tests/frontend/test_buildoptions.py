@@ -1,6 +1,6 @@
 import pytest
 
-from buildkit.core.errors import InvalidInput
+from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.platform import Platform
 from buildkit.frontend.dockerfile.buildoptions import Sbom, parse_attestations, parse_options
 from buildkit.frontend.frontend import CacheImport
@@ -99,6 +99,39 @@ def test_caches_to_look_into_come_in_two_forms():
         CacheImport("registry", {"ref": "a"}),
         CacheImport("registry", {"ref": "b"}),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "json: cannot unmarshal object into Go value of type []*moby_buildkit_v1.CacheOptionsEntry"),
+        ('["x"]', "json: cannot unmarshal string into Go value of type moby_buildkit_v1.CacheOptionsEntry"),
+        ('[{"type":1}]', "json: cannot unmarshal number into Go struct field CacheOptionsEntry.Type of type string"),
+        (
+            '[{"Attrs":[]}]',
+            "json: cannot unmarshal array into Go struct field CacheOptionsEntry.Attrs of type map[string]string",
+        ),
+        (
+            '[{"Attrs":{"a":true}}]',
+            "json: cannot unmarshal bool into Go struct field CacheOptionsEntry.Attrs of type string",
+        ),
+        ("[null]", "an entry is null"),
+    ],
+)
+def test_caches_that_are_none_are_refused(text, message):
+    with pytest.raises(InvalidInput) as caught:
+        parse_options({"cache-imports": text})
+    assert str(caught.value).endswith(f"): {message}")
+
+
+def test_caches_may_be_spelt_in_any_case_and_be_empty():
+    options = parse_options({"cache-imports": '[{"type":"local","ATTRS":null,"x":1},{"Type":null}]'})
+    assert options.cache_imports == (CacheImport("local", {}), CacheImport("", {}))
+
+
+def test_a_bad_platform_is_refused_as_from_refuses_it():
+    with pytest.raises(BuildkitError, match=r"failed to parse target platform a/b/c/d: .*: invalid argument"):
+        parse_options({"platform": "linux/amd64,a/b/c/d"})
 
 
 @pytest.mark.row("D155", "D159")

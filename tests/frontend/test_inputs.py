@@ -175,6 +175,19 @@ async def test_a_named_context_can_lie_in_a_layout_of_the_client():
     assert bridge.stores == [LayoutStore("session", "store")]
 
 
+async def test_an_image_that_stands_in_for_another_has_no_date():
+    loaded, _ = await named({"context:x": "docker-image://y"}, bridge := FakeBridge())
+    assert bridge.resolved
+    assert "created" not in json.loads(loaded.config)
+
+
+async def test_the_dockerfile_of_a_folder_may_be_spelt_small():
+    bridge = FakeBridge({"local://dockerfile": {"Dockerfile": b"FROM a", "./Dockerfile": b"FROM a"}})
+    await inputs({"filename": "./Dockerfile"}, bridge).read_dockerfile()
+    (source,) = sources(bridge.solved[-1])
+    assert source.attrs["local.followpaths"] == '["./Dockerfile","./Dockerfile.dockerignore","dockerfile"]'
+
+
 @pytest.mark.row("D126", "D128")
 async def test_a_named_context_can_be_an_input_with_the_config_of_an_image():
     metadata = json.dumps({"containerimage.config": "eyJvcyI6ImxpbnV4In0="})
@@ -193,6 +206,8 @@ async def test_scratch_is_the_empty_context():
         ("nothing", "invalid context specifier nothing for x"),
         ("ftp://a", "unsupported context source ftp for x"),
         ("oci-layout://a", 'oci-layout reference "a" has no digest'),
+        ("oci-layout://A", 'could not parse oci-layout reference "A": repository name must be lowercase'),
+        ("oci-layout://a@", 'could not parse oci-layout reference "a@": invalid reference format'),
         ("input:z", "invalid input z for x"),
         ("git:z", "invalid git context git:z"),
     ],

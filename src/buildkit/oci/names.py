@@ -24,7 +24,7 @@ _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
 _REFERENCE = Pattern(
-    rf"(?P<domain>{_DOMAIN}|{_WORD})/(?P<path>{_WORD}(?:/{_WORD})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
+    rf"(?:(?P<domain>{_DOMAIN})/)?(?P<path>{_WORD}(?:/{_WORD})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
 _TAG_ONLY = Pattern(_TAG)
 _BARE_ID = Pattern(r"[a-f0-9]{64}")
@@ -50,7 +50,7 @@ class Reference:
     @property
     def name(self) -> str:
         """Domain and path, without tag and digest."""
-        return f"{self.domain}/{self.path}"
+        return f"{self.domain}/{self.path}" if self.domain else self.path
 
     @property
     def familiar(self) -> str:
@@ -87,16 +87,22 @@ def parse_reference(text: str) -> Reference:
     path = rest.partition(":")[0]
     if _lower(path) != path:
         raise InvalidInput(f"invalid reference format: repository name ({path}) must be lowercase")
-    match = _REFERENCE.fullmatch(f"{domain}/{rest}")
+    found = parse_exact(f"{domain}/{rest}")
+    return found if found.domain else replace(found, domain=domain, path=found.path.removeprefix(f"{domain}/"))
+
+
+def parse_exact(text: str) -> Reference:
+    """Parse a reference that is complete as it is: ``busybox`` is a path without a domain; raises `InvalidInput`."""
+    match = _REFERENCE.fullmatch(text)
     if match is None:
-        known = _REFERENCE.fullmatch(_lower(f"{domain}/{rest}"))
+        known = _REFERENCE.fullmatch(_lower(text))
         raise InvalidInput("repository name must be lowercase" if known else "invalid reference format")
     if len(match["path"]) > _NAME_LIMIT:
         raise InvalidInput(f"repository name must not be more than {_NAME_LIMIT} characters")
     digest = match["digest"] or ""
     if digest and (fault := digest_fault(digest)):
         raise InvalidInput(fault)
-    return Reference(match["domain"], match["path"], match["tag"] or "", digest)
+    return Reference(match["domain"] or "", match["path"], match["tag"] or "", digest)
 
 
 def _lower(text: str) -> str:

@@ -46,7 +46,7 @@ def _lists_targets(case: Case, found: list[Difference], ours: Form, make: Maker)
         return set()
     read, answer = case.expected["instructions"], ours["subrequests"][question]
     if "error" in read:
-        if answer.get("error") != read["error"]:
+        if answer.get("error") != ours["instructions"].get("error"):
             return set()
     else:
         listed = answer["metadata"]["result.json"]["targets"]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from buildkit.core.csv import parse_fields
 from buildkit.core.errors import BuildkitError, InvalidInput
 from buildkit.core.goquote import quote
-from buildkit.core.platform import Platform, host_platform, normalize, parse_platform
+from buildkit.core.platform import Platform, host_platform, normalize
 from buildkit.core.values import dataclass, field
+from buildkit.frontend.dockerfile.cacheimports import parse_cache_imports
 from buildkit.frontend.dockerfile.gotext import equal_fold, lower, parse_bool, parse_int
 from buildkit.frontend.dockerfile.limits import parse_resources, parse_ulimits
 from buildkit.frontend.dockerfile.linter import CheckOptions, parse_check_options
+from buildkit.frontend.dockerfile.platformspec import parse_platform
 from buildkit.frontend.frontend import CacheImport
 from buildkit.llb.hosts import parse_ip
 from buildkit.llb.metadata import LinuxResources
@@ -112,9 +113,9 @@ def parse_options(options: Mapping[str, str], worker_platforms: tuple[Platform, 
         ulimits=ulimits,
         resources=resources,
         cache_namespace=options.get("build-arg:BUILDKIT_CACHE_MOUNT_NS", ""),
-        cache_imports=_cache_imports(options),
-        check=_check(options),
+        cache_imports=parse_cache_imports(options),
         sbom=_sbom(options),
+        check=_check(options),
         local_sessions=_with_prefix(options, _SESSION),
     )
 
@@ -187,22 +188,6 @@ def _shm_size(text: str) -> int:
         return parse_int(text) if text else 0
     except ValueError as error:
         raise InvalidInput(f"failed to parse shm size: {error}") from None
-
-
-def _cache_imports(options: Mapping[str, str]) -> tuple[CacheImport, ...]:
-    found: list[CacheImport] = []
-    if text := options.get("cache-imports", ""):
-        try:
-            for entry in json.loads(text) or ():
-                attrs = entry.get("Attrs") or {}
-                if not all(isinstance(value, str) for value in attrs.values()):
-                    raise TypeError("attributes are not text")
-                found.append(CacheImport(str(entry.get("Type") or ""), attrs))
-        except (ValueError, RecursionError, TypeError, AttributeError) as error:
-            raise InvalidInput(f"failed to unmarshal cache-imports ({quote(text)}): {error}") from None
-    refs = options.get("cache-from", "")
-    found += (CacheImport("registry", {"ref": ref}) for ref in (refs.split(",") if refs else ()))
-    return tuple(found)
 
 
 def _check(options: Mapping[str, str]) -> CheckOptions | None:

@@ -27,6 +27,7 @@ from buildkit.frontend.frontend import Bridge, Ref
 from buildkit.llb.definition import Definition, SourceFile
 from buildkit.llb.file import copy
 from buildkit.llb.loading import load
+from buildkit.llb.paths import clean
 from buildkit.llb.source import local
 from buildkit.llb.state import State
 
@@ -229,7 +230,7 @@ class BuildInputs:
 
 def _spellings(filename: str) -> list[str]:
     folder, name = posixpath.split(filename)
-    return [filename, posixpath.join(folder, DOCKERFILE.lower())] if name == DOCKERFILE else [filename]
+    return [filename, clean(posixpath.join(folder, DOCKERFILE.lower()))] if name == DOCKERFILE else [filename]
 
 
 def _is_true(text: str) -> bool:

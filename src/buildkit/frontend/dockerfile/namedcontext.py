@@ -113,7 +113,7 @@ class NamedContext:
             log_name=f"[context {self.full_name}] load metadata for {ref}",
         )
         state = image(found.ref, **self._titled(ref))
-        return LoadedContext(state.with_image_config(found.config), found.config, found.digest)
+        return LoadedContext(state.with_image_config(found.config), _undated(found.config), found.digest)
 
     def _remote(self, scheme: str) -> State:
         state = find_git_context(self.where)
@@ -124,19 +124,16 @@ class NamedContext:
         return http(self.where, filename=CONTEXT_FILE, name=f"[context {self.full_name}] {self.where}")
 
     async def _layout(self, spec: str) -> LoadedContext:
-        from buildkit.oci.names import parse_reference
+        from buildkit.oci.names import parse_exact, parse_reference
 
-        store, at, digest = spec.partition("@")
-        if not store:
-            raise InvalidInput(f"oci-layout reference {quote(spec)} has no name")
-        if not at:
-            raise InvalidInput(f"oci-layout reference {quote(spec)} has no digest")
         try:
-            shown = str(parse_reference(self.name).with_digest(parse_reference(f"x@{digest}").digest))
+            written = parse_exact(spec)
+            shown = str(parse_reference(self.name).with_digest(written.digest))
         except BuildkitError as error:
             raise error.prefixed(f"could not parse oci-layout reference {quote(spec)}: ") from None
-        session = self.names.bridge.session_id
-        store = store.partition(":")[0] if ":" in store.rpartition("/")[2] else store
+        if not written.digest:
+            raise InvalidInput(f"oci-layout reference {quote(spec)} has no digest")
+        session, store = self.names.bridge.session_id, written.name
         found = await self.names.bridge.resolving.resolve_image(
             shown,
             platform=self.platform,
@@ -209,3 +206,14 @@ def parse_ignore_file(content: bytes, name: str) -> list[str]:
         return parse_ignore(content.decode("utf-8", "surrogateescape"))
     except BuildkitError as error:
         raise error.prefixed(f"failed parsing {name}: ") from None
+
+
+def _undated(config: bytes) -> bytes:
+    """The config of an image that stands in for another: when it was made is not said of the result's base."""
+    try:
+        document = json.loads(config)
+    except (ValueError, RecursionError):
+        return config
+    if not isinstance(document, dict):
+        return config
+    return json.dumps({key: value for key, value in document.items() if key != "created"}).encode()

@@ -180,10 +180,22 @@ def convert(definition: Definition) -> FrontendResult:
     from buildkit.core.digest import sha256
 
     ops = {sha256(op): MessageToDict(pb.Op.FromString(op)) for op in definition.ops}
-    source = {} if definition.source is None else MessageToDict(pb.Source.FromString(definition.source.to_bytes()))
+    source = _sources_json(definition)
     metadata = {digest: metadata_json(m) for digest, m in definition.metadata.items()}
     document = {"def": dict(sorted(ops.items())), "metadata": dict(sorted(metadata.items())), "source": source}
     return answer("0.1.0", json=_document(document))
+
+
+def _sources_json(definition: Definition) -> _Json:
+    """``pb.Source`` as JSON: which op comes from which lines of which file."""
+    if definition.source is None:
+        return {}
+    from google.protobuf.json_format import MessageToDict
+
+    from buildkit.api import ops_pb2 as pb
+
+    found: _Json = MessageToDict(pb.Source.FromString(definition.source.to_bytes()))
+    return found
 
 
 def metadata_json(metadata: OpMetadata) -> _Json:
@@ -220,6 +232,7 @@ def source_json(file: SourceFile) -> _Json:
         else _present(
             def_=list(definition.ops),
             metadata={digest: metadata_json(m) for digest, m in sorted(definition.metadata.items())},
+            Source=_sources_json(definition),
         ),
         language=file.language,
     )
