@@ -1,14 +1,18 @@
 import asyncio
 import errno
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.kit.daemons import CONTROL, drive, running_daemon
 
 from buildkit.api import control_pb2 as pb
-from buildkit.core.errors import BuildkitError, InvalidInput, NotFound
+from buildkit.core.errors import BuildkitError, InvalidInput, MaterialsDetail, NotFound
 from buildkit.exporter.epoch import parse_rfc3339
-from buildkit.llb import mkfile, scratch
+from buildkit.llb import local, mkfile, scratch
+from buildkit.session.files import Directories
+from buildkit.session.serve import lend
+from buildkit.session.session import Session
 
 
 @pytest.fixture
@@ -290,3 +294,24 @@ async def test_the_use_of_the_machine_is_in_records_and_in_images_of_those_who_a
     (event, _) = await records(peer)
     (blob,) = event.record.Result.Attestations
     assert (await told(blob.digest))["runDetails"]["metadata"]["buildkit_metadata"]["sysUsage"]
+
+
+@pytest.mark.row("E110")
+async def test_a_build_whose_materials_must_be_known_fails_where_they_are_not(peer, tmp_path):
+    attrs, exporters = {"attest:provenance": "complete-materials=true"}, [{"Type": "image"}]
+    response, _ = await drive(peer, state(), FrontendAttrs=attrs, Exporters=exporters)
+    assert response.ExporterResponse["containerimage.digest"]
+    async with lent_directory(peer, tmp_path) as session:
+        with pytest.raises(BuildkitError) as caught:
+            await drive(peer, local("context"), FrontendAttrs=attrs, Exporters=exporters, Session=session)
+    assert str(caught.value).startswith("provenance materials are incomplete\n\nThe build requested complete ")
+    assert str(caught.value).endswith("Uncaptured local sources:\n  - context\n    reason: local_source")
+    assert MaterialsDetail(("context",)) in caught.value.details
+
+
+@asynccontextmanager
+async def lent_directory(peer, folder):
+    (folder / "lent").mkdir()
+    session = Session.new(locals=Directories({"context": folder / "lent"}))
+    async with lend(peer.channel, session):
+        yield session.id

@@ -12,6 +12,7 @@ from buildkit.core.errors import (
     BuildkitError,
     ExitError,
     FrontendDetail,
+    MaterialsDetail,
     NotFound,
     Range,
     SolveDetail,
@@ -170,3 +171,11 @@ def test_details_are_bounded_by_what_the_peer_takes():
 def test_errors_of_the_system_are_told_in_our_words():
     found = status.to_status(FileNotFoundError(2, "No such file or directory", "/x/y"))
     assert (found.code, found.message) == (2, "/x/y: no such file or directory")
+
+
+def test_incomplete_materials_are_told_by_name():
+    error = BuildkitError("provenance materials are incomplete").detailed(MaterialsDetail(("a", "")))
+    [packed] = status.to_status(error).details
+    assert packed.type_url.endswith("errdefs.ProvenanceMaterialsIncomplete+json")
+    told = [{"name": "a", "reason": "local_source"}, {"reason": "local_source"}]
+    assert json.loads(packed.value) == {"incomplete": told}

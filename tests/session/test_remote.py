@@ -3,15 +3,16 @@ import io
 import os
 
 import pytest
-from tests.kit.wires import borrowed
+from tests.kit.wires import borrowed, dial, listening
 
-from buildkit.core.errors import BuildkitError, FailedPrecondition, NotFound
+from buildkit.core.errors import BuildkitError, FailedPrecondition, NotFound, Unsupported
 from buildkit.fs.receive import Receiver
 from buildkit.fs.send import SentTree
 from buildkit.oci.auth import Credentials
 from buildkit.session.files import Directories
 from buildkit.session.outputs import Destination, Destinations
 from buildkit.session.secrets import SecretFiles, SecretSource
+from buildkit.session.serve import session_methods
 from buildkit.session.session import Patterns, Session
 from buildkit.session.ssh import SSHAgents, agent_socket
 from buildkit.session.stores import Layouts
@@ -237,3 +238,14 @@ async def test_a_receivers_error_reaches_the_sender(tmp_path):
     async with borrowed(Session.new(locals=Directories({"c": tmp_path / "lent"})), tmp_path) as session:
         with pytest.raises(FailedPrecondition, match="disk full"), Broken(tmp_path / "lent") as receiver:
             await session.locals.tree("c").fetch(Patterns(), receiver, unseen)
+
+
+@pytest.mark.row("A151")
+async def test_streams_of_tars_are_declared_and_not_spoken(tmp_path):
+    methods, path = session_methods(Session.new(locals=Directories({}))), "/moby.filesync.v1.FileSync/TarStream"
+    async with listening(methods, tmp_path / "s"):
+        channel = await dial(tmp_path / "s")
+        with pytest.raises(Unsupported, match="method TarStream not implemented"):
+            await channel.call(path).receive()
+        channel.connection.lost("over")
+    assert path in methods

@@ -65,7 +65,14 @@ class SolveDetail:
     file_action: int | None = None
 
 
-Detail: TypeAlias = SourceDetail | VertexDetail | FrontendDetail | SubrequestDetail | SolveDetail
+@dataclass(frozen=True, slots=True)
+class MaterialsDetail:
+    """Directories of the client that went into a result all of whose materials were to be known."""
+
+    locals: tuple[str, ...]
+
+
+Detail: TypeAlias = SourceDetail | VertexDetail | FrontendDetail | SubrequestDetail | SolveDetail | MaterialsDetail
 
 
 class BuildkitError(Exception):

@@ -55,6 +55,10 @@ def name_of(code: int) -> str:
     return _NAMES[code] if 0 <= code < len(_NAMES) else f"Code({code})"
 
 
+_LOCAL = "local_source"
+"""Why a directory of the client is no material."""
+
+
 def code_of(error: BaseException) -> int:
     """The gRPC code of an error."""
     if isinstance(error, errors.ExitError) and error.oom:
@@ -203,6 +207,9 @@ def _detail_to_json(detail: Detail) -> tuple[str, dict[str, Any]]:
             return "errdefs.Frontend", _present({"name": detail.name, "source": detail.source})
         case errors.SubrequestDetail():
             return "errdefs.Subrequest", {"name": detail.name}
+        case errors.MaterialsDetail():
+            missing = [_present({"name": name, "reason": _LOCAL}) for name in detail.locals]
+            return "errdefs.ProvenanceMaterialsIncomplete", _present({"incomplete": missing})
         case errors.SolveDetail():
             from google.protobuf.json_format import MessageToDict
 
@@ -232,6 +239,11 @@ def _detail_from_json(kind: str, content: dict[str, Any]) -> Detail | None:
             return errors.FrontendDetail(str(content.get("name", "")), str(content.get("source", "")))
         case "errdefs.Subrequest":
             return errors.SubrequestDetail(str(content.get("name", "")))
+        case "errdefs.ProvenanceMaterialsIncomplete":
+            missing = content.get("incomplete") or ()
+            return errors.MaterialsDetail(
+                tuple(str(one.get("name", "")) for one in missing if one.get("reason") == _LOCAL)
+            )
         case "errdefs.Solve":
             from google.protobuf.json_format import ParseDict
 

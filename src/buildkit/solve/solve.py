@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from buildkit.core.aio import gather_all
-from buildkit.core.errors import BuildkitError, Exhausted, InvalidInput
+from buildkit.core.errors import BuildkitError, Exhausted, InvalidInput, MaterialsDetail
 from buildkit.core.explanation import Explanation
 from buildkit.core.identity import new_id
 from buildkit.core.progress import Stream
@@ -127,7 +127,7 @@ class Builder:
                     await outputs.conclude(response, request)
                 predicates = {}
                 if request.provenance:
-                    recorded = replace(attested or Wanted(), mode="max", version="v1", usage=True)
+                    recorded = replace(attested or Wanted(), mode="max", version="v1", usage=True, complete=False)
                     telling = partial(
                         _predicate, new_id(), started, recorded, self.environment, asked, machine, job, store
                     )
@@ -231,6 +231,15 @@ def _watched(request: SolveRequest, attested: Wanted | None) -> AbstractContextM
     return watching()
 
 
+def _incomplete(locals: Sequence[str]) -> BuildkitError:
+    lines = ["provenance materials are incomplete", ""]
+    lines += ["The build requested complete provenance materials, but not all dependencies could be captured."]
+    if locals:
+        lines += ["", "Uncaptured local sources:"]
+        lines += [line for name in locals for line in (f"  - {name}", "    reason: local_source")]
+    return BuildkitError("\n".join(lines)).detailed(MaterialsDetail(tuple(locals)))
+
+
 def _built(wanted: Result[LazyRef]) -> dict[str, LazyRef]:
     """The refs that something is to be said about."""
     return {platform: ref for platform, ref in wanted.refs.items() if ref is not None and ref.edge is not None}
@@ -269,6 +278,8 @@ def _predicate(
         run = replace(run, steps=usage_of_steps(records), machine=machine.samples() if machine is not None else ())
     asked = ref.request or FrontendRequest("", {})
     captured = capture(ref.definition, records, asked.frontend, asked.options, root if ref.request else None)
+    if attested.complete and not captured.is_complete:
+        raise _incomplete(captured.locals)
     layers = layers_of_steps(job, ref.edge, store) if attested.mode == "max" and ref.edge is not None else {}
     made = predicate(captured, run, mode=attested.mode, layers=layers)
     return go_json(made if attested.version == "v1" else to_slsa02(made)).encode()

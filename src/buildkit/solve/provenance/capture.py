@@ -58,6 +58,13 @@ class Capture:
     agents: tuple[Lent, ...] = ()
     network: bool = False
     """Whether a step could reach the network."""
+    nested: bool = False
+    """Whether a step made a definition of its own, of which nothing is known here."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that went in can be told from everything else."""
+        return not self.locals and not self.nested
 
 
 def capture(
@@ -78,7 +85,7 @@ def capture(
     files: dict[str, str] = {}
     secrets: dict[str, bool] = {}
     agents: dict[str, bool] = {}
-    network = False
+    network = nested = False
     for digest, op in parse_ops(definition):
         kind = op.WhichOneof("op")
         if kind == "source":
@@ -102,6 +109,8 @@ def capture(
                     agents.setdefault(id, True)
             elif scheme in ("http", "https"):
                 files[redact(op.source.identifier)] = pin
+        elif kind == "build":
+            nested = True
         elif kind == "exec":
             network = network or op.exec.network != pb.NONE
             for id, optional in _secrets(op.exec):
@@ -123,6 +132,7 @@ def capture(
         secrets=tuple(Lent(id, secrets[id]) for id in sorted(secrets)),
         agents=tuple(Lent(id, agents[id]) for id in sorted(agents)),
         network=network,
+        nested=nested,
     )
 
 

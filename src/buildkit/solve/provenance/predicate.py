@@ -74,7 +74,7 @@ def predicate(
         }
     metadata["sysUsage"] = list(run.machine)
     internal |= run.environment
-    all_known = not captured.locals
+    all_known = captured.is_complete
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,

@@ -22,6 +22,8 @@ class Wanted:
     reproducible: bool = False
     inline_only: bool = False
     """Only for images that are pushed or stored, not for files."""
+    complete: bool = False
+    """Fail where something went in of which nobody can say what it was."""
     usage: bool = False
     """Say also what steps and the machine used."""
     filename: str = "provenance.json"
@@ -46,21 +48,16 @@ def parse_wanted(options: Mapping[str, str]) -> Wanted | None:
     version = attrs.get("version", "v1")
     if version not in ("v1", "v0.2"):
         raise InvalidInput(f'invalid provenance version "{version}"')
-    for name in _NOT_BUILT:
-        if _flag(attrs, name):
-            raise Unsupported(f"provenance attribute {name}={attrs[name]} is not supported yet")
     return Wanted(
         _MODES[mode],
         version,
         attrs.get("builder-id", ""),
         _flag(attrs, "reproducible"),
         _flag(attrs, "inline-only"),
+        _flag(attrs, "complete-materials"),
         _flag(attrs, "capture-usage"),
         attrs.get("filename", "provenance.json"),
     )
-
-
-_NOT_BUILT = ("complete-materials",)
 
 
 def _flag(attrs: Mapping[str, str], name: str) -> bool:
