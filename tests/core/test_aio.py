@@ -1,9 +1,10 @@
 import asyncio
+import threading
 
 import pytest
 
-from buildkit.core.aio import Shared, gather_all
-from buildkit.core.errors import ExitError, VertexDetail
+from buildkit.core.aio import Shared, gather_all, interruptible
+from buildkit.core.errors import Canceled, ExitError, VertexDetail
 
 
 class Work:
@@ -102,3 +103,33 @@ async def test_every_waiter_gets_an_error_of_its_own():
         ("it broke", 3, 0),
         ("it broke", 3, 0),
     ]
+
+
+async def test_long_work_hears_that_nobody_waits_any_more_and_is_waited_for():
+    begun, heard = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(interrupt):
+        loop.call_soon_threadsafe(begun.set)
+        try:
+            while True:
+                interrupt.check()
+        except Canceled:
+            heard.set()
+            raise
+
+    task = asyncio.create_task(interruptible(work))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert heard.is_set()
+
+
+async def test_long_work_gives_what_it_gives():
+    def fail(interrupt):
+        raise ZeroDivisionError
+
+    assert await interruptible(lambda interrupt: interrupt.over) is False
+    with pytest.raises(ZeroDivisionError):
+        await interruptible(fail)

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from tests.kit.trees import listing, plant, tar_of
 
-from buildkit.core.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound
+from buildkit.core.errors import Canceled, Corrupt, FailedPrecondition, InvalidInput, NotFound
 from buildkit.fs import transfer
 from buildkit.fs.copy import CopyOptions, copy_tree
 from buildkit.fs.removal import remove
@@ -295,3 +295,32 @@ def test_copying_opens_nothing_that_it_leaves_open(base: Path) -> None:
 
 def test_a_stream_can_be_any_readable() -> None:
     assert decompress(io.BytesIO(b"abc")).read(10) == b"abc"
+
+
+def ending_after(calls: int):
+    """A check that ends a copy when it is called for the last time."""
+    left = iter(range(calls))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Canceled("context canceled")
+
+    return check
+
+
+def test_a_copy_ends_between_two_files(base: Path) -> None:
+    with pytest.raises(Canceled):
+        copy(base, "/", "/", check=ending_after(3))
+    assert 0 < len(listing(base / "dst")) < len(listing(base / "src"))
+
+
+@pytest.mark.parametrize("in_kernel", [True, False])
+def test_a_copy_ends_between_two_pieces_of_a_file(base: Path, monkeypatch, in_kernel) -> None:
+    monkeypatch.setattr(transfer, "_PIECE", 1 << 16)
+    monkeypatch.setattr(transfer, "_CHUNK", 1 << 16)
+    if not in_kernel:
+        monkeypatch.setattr(transfer, "_copy_in_kernel", lambda source, target, size, check: size)
+    (base / "src/big").write_bytes(bytes(1 << 20))
+    with pytest.raises(Canceled):
+        copy(base, "big", "/", check=ending_after(3))
+    assert (base / "dst/big").stat().st_size == 3 << 16

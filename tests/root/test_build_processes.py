@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tarfile
 import threading
 from pathlib import Path
 
@@ -125,3 +126,22 @@ def test_a_build_killed_at_any_moment_is_followed_by_a_clean_and_correct_one(pro
     assert command("prune", "--all", "--root", tmp_path / "state").status == 0
     assert project.du().out.endswith("Total:\t\t0B\n")
     assert list((tmp_path / "state/content/blobs/sha256").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "output"), [("COPY . /x", ""), ("ADD big.tar /x", ""), ("RUN true", "type=tar,dest={folder}/pipe")]
+)
+def test_a_build_can_be_interrupted_while_it_works_on_files(project, line, output):
+    os.mkfifo(project.folder / "pipe")
+    project.put("Dockerfile", f"FROM base\n{line}\n")
+    with tarfile.open(project.context / "big.tar", "w") as tar:
+        for number in range(20_000):
+            tar.addfile(tarfile.TarInfo(f"f{number}"))
+    for number in range(5_000 if line.startswith("COPY") else 0):
+        project.put(f"many/{number}", "x")
+    more = ["-o", output.format(folder=project.folder)] if output else []
+    process = start(*project.arguments(None, *more))
+    wait_for(process, "exporting to client tarball" if output else f"/2] {line[:4]}")
+    os.killpg(process.pid, signal.SIGINT)
+    assert finish(process).status == 130
+    assert left_behind(project) == []

@@ -71,9 +71,9 @@ def copies(monkeypatch) -> list[str]:
 
     seen: list[str] = []
 
-    def counted(source, target, size, path):
+    def counted(source, target, size, path, check):
         seen.append(path)
-        return copy_content(source, target, size, path)
+        return copy_content(source, target, size, path, check)
 
     copy_content = copy.copy_content
     monkeypatch.setattr(copy, "copy_content", counted)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from buildkit.core.errors import BuildkitError
+from buildkit.core.errors import BuildkitError, Canceled
 from buildkit.core.threads import Threads
 
 T = TypeVar("T")
@@ -84,6 +84,32 @@ async def finish_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs:
     if cancelled is not None:
         raise cancelled
     return task.result()
+
+
+class Interrupt:
+    """Tells a thread that nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        self.over = False
+
+    def check(self) -> None:
+        """Raises `Canceled` once it is so; to be called between pieces of long work."""
+        if self.over:
+            raise Canceled("context canceled")
+
+
+async def interruptible(function: Callable[[Interrupt], T]) -> T:
+    """`finish_in_thread` for long work: when cancelled, its interrupt ends it soon."""
+    interrupt = Interrupt()
+    task = asyncio.ensure_future(asyncio.to_thread(function, interrupt))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        interrupt.over = True
+        await outlast(task)
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 async def run_apart(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

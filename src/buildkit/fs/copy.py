@@ -57,6 +57,8 @@ class CopyOptions:
     """What exists with another type at the destination is replaced."""
     unpack: Callable[[Readable], Readable] | None = None
     """Decompresses streams; given, archives are unpacked instead of copied."""
+    check: Callable[[], None] = lambda: None
+    """Called between files and pieces of them; what it raises ends the copy."""
 
 
 class Listing(Protocol):
@@ -226,6 +228,7 @@ class _Copier:
             self._enter(top)
             while self._levels:
                 level = self._levels[-1]
+                self._options.check()
                 self._open(level)
                 entry = next(level.entries, None)
                 if entry is None:
@@ -379,7 +382,7 @@ class _Copier:
             target_fd = os.open(target_name, _CREATE, 0o600, dir_fd=target_dir)
             try:
                 if status.st_size and stat.S_ISREG(status.st_mode):
-                    copy_content(source_fd, target_fd, status.st_size, path or name)
+                    copy_content(source_fd, target_fd, status.st_size, path or name, self._options.check)
                 self._dress(target_fd, status, source_fd, fresh=fresh)
             finally:
                 os.close(target_fd)

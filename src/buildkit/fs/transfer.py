@@ -5,26 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 from buildkit.core.errors import FailedPrecondition
 
 _SMALL = 1 << 16
 _CHUNK = 1 << 20
+_PIECE = 64 << 20
+"""Bytes that the kernel copies before anybody can interrupt it."""
 _UNFIT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 
 
-def copy_content(source: int, target: int, size: int, path: str) -> None:
+def copy_content(source: int, target: int, size: int, path: str, check: Callable[[], None] = lambda: None) -> None:
     """Copy ``size`` bytes, sharing blocks where the file system can; another size raises `FailedPrecondition`.
 
-    An `OSError` names ``path``.
+    An `OSError` names ``path``. ``check`` is called between pieces; what it raises ends the copy.
     """
     try:
-        _copy_content(source, target, size, path)
+        _copy_content(source, target, size, path, check)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
 
 
-def _copy_content(source: int, target: int, size: int, path: str) -> None:
+def _copy_content(source: int, target: int, size: int, path: str, check: Callable[[], None]) -> None:
     if size <= _SMALL:
         content = os.read(source, size + 1)
         if len(content) != size:
@@ -32,8 +35,9 @@ def _copy_content(source: int, target: int, size: int, path: str) -> None:
         while content:
             content = content[os.write(target, content) :]
         return
-    left = _copy_in_kernel(source, target, size)
+    left = _copy_in_kernel(source, target, size, check)
     while left:
+        check()
         chunk = os.read(source, min(left, _CHUNK))
         if not chunk:
             raise FailedPrecondition(f"{path}: changed its size while it was copied")
@@ -44,12 +48,13 @@ def _copy_content(source: int, target: int, size: int, path: str) -> None:
         raise FailedPrecondition(f"{path}: changed its size while it was copied")
 
 
-def _copy_in_kernel(source: int, target: int, size: int) -> int:
+def _copy_in_kernel(source: int, target: int, size: int, check: Callable[[], None]) -> int:
     """Returns how many bytes are left for reading and writing."""
     left = size
     while left:
+        check()
         try:
-            done = os.copy_file_range(source, target, left)
+            done = os.copy_file_range(source, target, min(left, _PIECE))
         except OSError as error:
             if error.errno in _UNFIT:
                 return left

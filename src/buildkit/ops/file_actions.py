@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from buildkit.api import ops as pb
 from buildkit.core.errors import InvalidInput
 from buildkit.fs.copy import CopyOptions, Listing, copy_tree
 from buildkit.fs.places import make_directory, make_file, make_link, remove_path
+from buildkit.fs.tarread import Readable
 from buildkit.oci.compress import decompress
 from buildkit.ops.owner import Owner
 
 _KEEP = -1
 
 
-def act(root: int, action: pb.FileAction, owner: Owner | None, source: int, listing: Listing | None = None) -> None:
+class _Checked:
+    """A stream that can be interrupted between two reads."""
+
+    def __init__(self, stream: Readable, check: Callable[[], None]) -> None:
+        self._stream = stream
+        self._check = check
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes."""
+        self._check()
+        return self._stream.read(size)
+
+
+def act(
+    root: int,
+    action: pb.FileAction,
+    owner: Owner | None,
+    source: int,
+    listing: Listing | None,
+    check: Callable[[], None],
+) -> None:
     """Do it in the tree whose root is open as ``root``; a copy reads from the one open as ``source``.
 
-    ``listing`` guards a source outside of the store.
+    ``listing`` guards a source outside of the store. ``check`` is called meanwhile; what it raises ends a copy.
     """
     kind = action.WhichOneof("action")
     if kind == "copy":
-        copy_tree(source, root, action.copy.src, action.copy.dest, _copy_options(action.copy, owner), listing)
+        copy_tree(source, root, action.copy.src, action.copy.dest, _copy_options(action.copy, owner, check), listing)
     elif kind == "mkdir":
         said = action.mkdir
         time = _time(said.timestamp)
@@ -37,7 +60,7 @@ def act(root: int, action: pb.FileAction, owner: Owner | None, source: int, list
         raise InvalidInput("invalid action type in file op")
 
 
-def _copy_options(said: pb.FileActionCopy, owner: Owner | None) -> CopyOptions:
+def _copy_options(said: pb.FileActionCopy, owner: Owner | None, check: Callable[[], None]) -> CopyOptions:
     return CopyOptions(
         include=tuple(said.include_patterns),
         exclude=tuple(said.exclude_patterns),
@@ -51,7 +74,8 @@ def _copy_options(said: pb.FileActionCopy, owner: Owner | None) -> CopyOptions:
         allow_wildcard=said.allowWildcard,
         allow_empty_wildcard=said.allowEmptyWildcard,
         replace=said.alwaysReplaceExistingDestPaths,
-        unpack=decompress if said.attemptUnpackDockerCompatibility else None,
+        unpack=(lambda stream: _Checked(decompress(stream), check)) if said.attemptUnpackDockerCompatibility else None,
+        check=check,
     )
 
 

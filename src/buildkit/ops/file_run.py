@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from buildkit.api import ops as pb
+from buildkit.core.aio import finish_in_thread, interruptible
 from buildkit.core.errors import InvalidInput
 from buildkit.core.values import dataclass
 from buildkit.ops.file_actions import act
@@ -142,7 +143,7 @@ class FileRun:
                     source = await self._mounted(action.secondaryInput, mounts)
                 else:
                     source, listing = _open(mounts, view.root), await asyncio.to_thread(view.listing)
-            await asyncio.to_thread(act, root, action, owner, source, listing)
+            await interruptible(lambda interrupt: act(root, action, owner, source, listing, interrupt.check))
 
     async def _begin(self, number: int, uses: Counter[int]) -> Draft:
         """A draft that begins as a tree: that tree's own, when nobody else wants it as it is."""
@@ -179,7 +180,7 @@ class FileRun:
         if not action.HasField("owner"):
             return None
         roots = {number: await self._mounted(number, mounts) for number in set(named_inputs(action.owner))}
-        return await asyncio.to_thread(find_owner, action.owner, roots)
+        return await finish_in_thread(find_owner, action.owner, roots)
 
 
 def _open(scope: AsyncExitStack, path: str) -> int:

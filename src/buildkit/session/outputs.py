@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from buildkit.core.aio import Interrupt, interruptible
 from buildkit.core.csv import split_fields
 from buildkit.core.digest import Digest
 from buildkit.core.errors import Exhausted, FailedPrecondition, InvalidInput, NotFound
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from buildkit.fs.send import SentTree
     from buildkit.oci.spec import Descriptor
     from buildkit.session.session import Seen
+
+_PAUSE = 0.05
+"""Seconds between two looks whether somebody reads from a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Destinations:
             return
         target = Path(place.file)
         if not _is_replaceable(target):
-            with _opened(target, target, "wb") as out, _naming(target):
+            with await _opened_in_place(target) as out, _naming(target):
                 yield out
             return
         target = target.resolve()
@@ -171,17 +175,18 @@ class Destinations:
         """Copy trees into the exporter's directory, as if they came from elsewhere."""
         target = self.directory(exporter)
 
-        def copy() -> int:
+        def copy(interrupt: Interrupt) -> int:
             from buildkit.fs.receive import Receiver
             from buildkit.fs.send import Sender
 
             owner = (os.geteuid(), os.getegid())
             with Sender(trees) as sender, Receiver(target, mirror=whole, compare=False, owner=owner) as receiver:
                 while not receiver.done:
+                    interrupt.check()
                     sender.take(receiver.feed(sender.produce()))
                 return receiver.received
 
-        seen(await asyncio.to_thread(copy))
+        seen(await interruptible(copy))
 
     def directory(self, exporter: str) -> Path:
         """The exporter's directory, made if it is not there."""
@@ -236,6 +241,20 @@ def _put_in_place(out: BinaryIO, partial: Path, target: Path) -> None:
         except FileExistsError:
             os.link(nameless, partial, src_dir_fd=out.name, follow_symlinks=True)
     partial.replace(target)
+
+
+async def _opened_in_place(target: Path) -> BinaryIO:
+    """A device or pipe, once somebody reads from it: an open that waits for that could not be interrupted."""
+    while True:
+        try:
+            fd = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ENXIO and target.is_fifo():
+                await asyncio.sleep(_PAUSE)
+                continue
+            raise FailedPrecondition(f"cannot write {target}: {error.strerror}") from error
+        os.set_blocking(fd, True)
+        return os.fdopen(fd, "wb", buffering=0)
 
 
 def _opened(path: Path, named: Path, mode: str) -> BinaryIO:
