@@ -48,3 +48,9 @@ def test_a_close_variant_serves_and_a_foreign_one_does_not():
 def test_an_alias_may_decide_the_variant(architecture, variant, expected):
     found = normalize(Platform("linux", architecture, variant))
     assert (found.architecture, found.variant) == expected
+
+
+@pytest.mark.parametrize("text", ["foo", "a/b/c/d", "linux/*", "linux/a b"])
+def test_what_is_no_platform_is_an_invalid_argument_as_buildkit_says(text):
+    with pytest.raises(InvalidInput, match=r": invalid argument$"):
+        parse_platform(text)

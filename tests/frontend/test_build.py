@@ -5,9 +5,11 @@ import pytest
 from tests.kit.bridges import FakeBridge, sources
 
 from buildkit.core.digest import sha256_text
-from buildkit.core.errors import BuildkitError, InvalidInput, SourceDetail, SubrequestDetail, Unsupported
+from buildkit.core.errors import BuildkitError, InvalidInput, Range, SourceDetail, SubrequestDetail, Unsupported
+from buildkit.core.values import replace
 from buildkit.frontend.dockerfile.build import DockerfileFrontend
 from buildkit.frontend.frontend import CacheImport
+from buildkit.llb.definition import SourceFile, SourceMap
 
 
 def world(dockerfile, **trees):
@@ -214,6 +216,24 @@ async def test_lint_looks_at_all_stages_and_tells_why_a_build_fails():
     _, result = await build("FROM a\nCOPY --from=9 a b\n", requestid="frontend.lint")
     assert "buildError" in json.loads(result.metadata["result.json"])
     assert result.metadata["result.statuscode"] == b"1"
+
+
+@pytest.mark.row("D223")
+async def test_what_lint_looked_at_is_told_with_where_its_own_steps_come_from():
+    from buildkit.frontend.dockerfile.subrequests import source_json
+
+    bridge, result = await build("FROM a\nWORKDIR z\n", requestid="frontend.lint")
+    (source,) = json.loads(result.metadata["result.json"])["sources"]
+    assert source["definition"]["Source"] == {"locations": {bridge.solved[0].head: {}}}
+    file = SourceFile("f", "L", b"x")
+    range_ = Range(2, 0, 3, 4)
+    mapped = replace(bridge.solved[0], source=SourceMap((file,), {"sha256:1": ((0, (range_,)),)}))
+    assert source_json(SourceFile("g", "L", b"y", mapped))["definition"]["Source"] == {
+        "locations": {
+            "sha256:1": {"locations": [{"ranges": [{"start": {"line": 2}, "end": {"line": 3, "character": 4}}]}]}
+        },
+        "infos": [{"filename": "f", "data": b"x", "language": "L"}],
+    }
 
 
 @pytest.mark.row("D222")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.kit.stores import store_at
 
 from buildkit.core.errors import InvalidInput
 from buildkit.store.filters import parse_filters
+from buildkit.store.gc import PrunePolicy
 
 FIELDS = {"id": "abc", "type": "exec.cachemount", "description": "cached mount /var from exec", "mutable": ""}
 
@@ -60,3 +62,13 @@ def test_mistakes_are_shown_with_their_place(text, complaint):
     with pytest.raises(InvalidInput, match="filters: parse error: ") as raised:
         parse_filters([text])
     assert complaint in str(raised.value)
+
+
+async def test_mistakes_are_told_with_what_the_filters_were_for(tmp_path):
+    async with store_at(tmp_path) as store:
+        with pytest.raises(
+            InvalidInput, match=r"^failed to parse diskusage filters \[type==x id~=\(\]: filters: parse"
+        ):
+            await store.usage(["type==x", "id~=("])
+        with pytest.raises(InvalidInput, match=r"^failed to parse prune filters \[id~=\(\]: filters: parse"):
+            await anext(store.prune(PrunePolicy(filters=("id~=(",))))

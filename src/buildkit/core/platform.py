@@ -63,17 +63,21 @@ def normalize(platform: Platform) -> Platform:
     return replace(platform, os=os, architecture=architecture, variant=variant)
 
 
+def _invalid(what: str) -> InvalidInput:
+    return InvalidInput(f"{what}: invalid argument")
+
+
 def parse_platform(text: str) -> Platform:
     """Parse ``os[(version)][/arch[/variant]]`` or a lone arch or os; raises `InvalidInput`."""
     if "*" in text:
-        raise InvalidInput(f'"{text}": wildcards not yet supported')
+        raise _invalid(f'"{text}": wildcards not yet supported')
     parts = text.split("/")
     os_version = ""
     if match := re.fullmatch(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)\))?", parts[0]):
         parts[0], os_version = match[1], match[2] or ""
     for part in parts:
         if not _WORD.fullmatch(part):
-            raise InvalidInput(
+            raise _invalid(
                 f'"{part}" is an invalid component of "{text}": '
                 f'platform specifier component must match "[A-Za-z0-9_.-]+"'
             )
@@ -85,9 +89,9 @@ def parse_platform(text: str) -> Platform:
         found = normalize(Platform(this.os, parts[0], "", os_version))
         if found.architecture in KNOWN_ARCHITECTURES:
             return found
-        raise InvalidInput(f'"{text}": unknown operating system or architecture')
+        raise _invalid(f'"{text}": unknown operating system or architecture')
     if len(parts) > 3:
-        raise InvalidInput(f'"{text}": cannot parse platform specifier')
+        raise _invalid(f'"{text}": cannot parse platform specifier')
     variant = parts[2] if len(parts) == 3 else ""
     return normalize(Platform(parts[0], parts[1], variant, os_version))
 

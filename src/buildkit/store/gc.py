@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from buildkit.core.digest import Digest
-from buildkit.core.errors import Exhausted, FailedPrecondition, NotFound
+from buildkit.core.errors import Exhausted, FailedPrecondition, InvalidInput, NotFound
 from buildkit.core.values import dataclass
-from buildkit.store.filters import parse_filters
+from buildkit.store.filters import Fields, parse_filters
 from buildkit.store.parts import Parts, drop
 from buildkit.store.records import Record, RecordKind
 
@@ -107,7 +107,7 @@ class Collector:
 
     async def usage(self, filters: Sequence[str] = (), age_limit: float = 0) -> list[Usage]:
         """Every record that passes a filter and was not used within ``age_limit`` seconds, oldest first."""
-        passes = parse_filters(filters)
+        passes = _passing("diskusage", filters)
         with suppress(Exhausted):
             self._parts.records.flush()
         records = self._parts.records.all()
@@ -163,7 +163,7 @@ class Collector:
 
     async def _prune(self, policy: PrunePolicy, sizes: dict[str, int]) -> AsyncIterator[Usage]:
         """``sizes`` are those that are known, and get the others: some are told only by looking at every file."""
-        passes = parse_filters(policy.filters)
+        passes = _passing("prune", policy.filters)
         self._parts.records.flush()
         records = self._parts.records.all()
         sizes |= await asyncio.to_thread(self._sizes, [record for record in records if record.id not in sizes])
@@ -270,3 +270,10 @@ def _usage(record: Record, in_use: bool, size: int) -> Usage:
         record.description,
         record.record_type,
     )
+
+
+def _passing(purpose: str, filters: Sequence[str]) -> Callable[[Fields], bool]:
+    try:
+        return parse_filters(filters)
+    except InvalidInput as error:
+        raise error.prefixed(f"failed to parse {purpose} filters [{' '.join(filters)}]: ") from None
