@@ -232,7 +232,7 @@ async def test_what_lint_looked_at_is_told_with_where_its_own_steps_come_from():
         "locations": {
             "sha256:1": {"locations": [{"ranges": [{"start": {"line": 2}, "end": {"line": 3, "character": 4}}]}]}
         },
-        "infos": [{"filename": "f", "data": b"x", "language": "L"}],
+        "infos": [{"filename": "f", "data": "eA==", "language": "L"}],
     }
 
 
