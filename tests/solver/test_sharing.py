@@ -463,6 +463,32 @@ async def test_what_must_run_anyway_does_not_wait_for_another_input_to_be_resolv
     assert await asyncio.wait_for(World().build(top), 5) == "top"
 
 
+async def test_what_runs_to_be_digested_goes_on_when_it_must_run_anyway():
+    w, sink, begun, known, digested = World(), Recorder(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    await w.build(vertex("lower", "l1", "pruned"))
+    w.results.gone.add("pruned")
+
+    async def second_map():
+        if lower.vertex.resolve().mapped == 2:
+            await known.wait()
+
+    async def run():
+        begun.set()
+        await digested.wait()
+
+    lower = vertex("lower", ("l1", "l2"), "lower", before_maps=second_map)
+    text = vertex("text", "t", "text", before=run)
+    copied = vertex("copy", "c", "copied", lower, text, content=[1])
+    built = asyncio.ensure_future(w.build(vertex("top", "top", "top", copied), progress=sink))
+    await begun.wait()
+    await settled()
+    known.set()  # nothing leads on from the lower one: the copy must run, whatever the text is
+    await settled()
+    digested.set()
+    assert await built == "top"
+    assert sink.states(text) == ["planned", "done", "running", "done"]
+
+
 async def test_a_slow_load_is_shown_running_and_its_failure_ends_that():
     w, sink = World(results=FakeResults(slow=True)), Recorder()
     await w.build(vertex("v0", "s0", "r0"))

@@ -81,10 +81,11 @@ class EdgeState(Lookup[R]):
         counts[new] += 1
         goal = RESULT if counts[3] else SETTLED if counts[2] else DEFINED if counts[1] else UNASKED
         if goal is not self.goal:
-            unmet = self.level < self.goal or self.level < goal
-            self.goal = goal
-            if unmet:
+            before, self.goal = self.goal, goal
+            if self.level < goal and goal > before:
                 self.parts.queue.push(self)
+            elif self.level < before:
+                self.parts.queue.push_last(self)
 
     def release(self) -> None:
         """No job cares any more."""

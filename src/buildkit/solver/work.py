@@ -39,6 +39,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._edges: deque[Mover] = deque()
+        self._left: deque[Mover] = deque()
         self._scheduled = False
         self._works: dict[asyncio.Task[None], Work[Any]] = {}
 
@@ -47,15 +48,26 @@ class Queue:
         if not edge.queued:
             edge.queued = True
             self._edges.append(edge)
-            if not self._scheduled:
-                self._scheduled = True
-                asyncio.get_running_loop().call_soon(self._run)
+            self._schedule()
+
+    def push_last(self, edge: Mover) -> None:
+        """Have ``edge`` moved on when nothing else can be: who asked less of it may yet ask more."""
+        self._left.append(edge)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
         edges = self._edges
-        while edges:
-            edge = edges.popleft()
-            edge.queued = False
+        while edges or self._left:
+            if edges:
+                edge = edges.popleft()
+                edge.queued = False
+            else:
+                edge = self._left.popleft()
             edge.advance()
         self._scheduled = False
 
