@@ -9,7 +9,7 @@ help:
 	@echo "make test    the whole suite, root and network tests included"
 	@echo "make check   format, lint, types, import contracts, unit tests (no root, no network)"
 	@echo "make bench   ratios against the peers at hand (PEER_BUILDKITD=, PEER_BUILDCTL=)"
-	@echo "make rows    rows of the specification proved by tests, by area"
+	@echo "make rows    rows of the specification proved by tests, by area (SPECIFICATION=FILE)"
 	@echo "make corpus  compare the Dockerfile frontend with the corpus (CORPUS=DIR, DUMP=OUT)"
 	@echo "make api     regenerate the wire types from the .proto files"
 

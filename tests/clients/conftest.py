@@ -3,6 +3,7 @@
 import pytest
 from tests.kit.images import busybox_image, copy_to_registry
 from tests.kit.registry import registry
+from tests.kit.webs import Origin, git_web_server
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,18 @@ def base(registry_host, tmp_path_factory):
     """The name of a small base image in the registry."""
     copy_to_registry(busybox_image(tmp_path_factory.mktemp("busybox")), f"{registry_host}/base:1")
     return f"{registry_host}/base:1"
+
+
+@pytest.fixture
+def origin(tmp_path):
+    """A git repository that a server may serve."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    return Origin(folder)
+
+
+@pytest.fixture
+def url(origin):
+    """Where ``origin`` is served."""
+    with git_web_server(origin.path.parent) as server:
+        yield f"{server}/app.git"

@@ -8,7 +8,6 @@ import urllib.request
 
 import pytest
 from tests.kit.gitworld import GitWorld
-from tests.kit.webs import Origin, git_web_server
 
 from buildkit.core.errors import BuildkitError, FailedPrecondition, InvalidInput, NotFound
 from buildkit.session.stores import Layouts
@@ -21,19 +20,6 @@ NOWHERE = "http://127.0.0.1:1/app.git"
 @pytest.fixture
 def world(tmp_path):
     return GitWorld(tmp_path)
-
-
-@pytest.fixture
-def origin(tmp_path):
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return Origin(folder)
-
-
-@pytest.fixture
-def url(origin):
-    with git_web_server(origin.path.parent) as server:
-        yield f"{server}/app.git"
 
 
 class Shelf:

@@ -10,7 +10,7 @@ import pytest
 from tests.kit.gitworld import GitWorld
 from tests.kit.signers import gpg_home, sign_commit, sign_tag, ssh_signer
 from tests.kit.steps import Asker
-from tests.kit.webs import Origin, git_web_server
+from tests.kit.webs import git_web_server
 
 from buildkit.core.errors import BuildkitError
 from buildkit.signing.refused import SignatureRefused
@@ -40,19 +40,6 @@ def ssh(tmp_path_factory):
 @pytest.fixture
 def world(tmp_path):
     return GitWorld(tmp_path)
-
-
-@pytest.fixture
-def origin(tmp_path):
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return Origin(folder)
-
-
-@pytest.fixture
-def url(origin):
-    with git_web_server(origin.path.parent) as server:
-        yield f"{server}/app.git"
 
 
 def wishes(signer, **flags):

@@ -8,18 +8,17 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
-from pathlib import Path
 
 import pytest
+from tests.kit.daemon_process import our_buildkitd
 from tests.kit.images import busybox_image
 from tests.kit.peers import buildkitd
+from tests.kit.projects import SOURCES
 
 import buildkit
 from buildkit import llb
 
 pytestmark = [pytest.mark.net, pytest.mark.root]
-SOURCE = str(Path(__file__).parents[2] / "src")
 PROGRAM = "import sys; from buildkit.cli.main import main; sys.exit(main())"
 
 
@@ -31,26 +30,8 @@ def address(request, tmp_path_factory):
         with buildkitd(folder) as daemon:
             yield daemon.address
         return
-    socket = folder / "s.sock"
-    words = [
-        sys.executable,
-        "-m",
-        "buildkit.daemon.main",
-        "--root",
-        str(folder / "state"),
-        "--addr",
-        f"unix://{socket}",
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": SOURCE})
-        try:
-            while not socket.exists():
-                assert process.poll() is None, (folder / "log").read_text()
-                threading.Event().wait(0.02)
-            yield f"unix://{socket}"
-        finally:
-            process.terminate()
-            process.wait()
+    with our_buildkitd(folder) as ours:
+        yield ours
 
 
 @pytest.fixture
@@ -76,7 +57,7 @@ def buildctl(address, tmp_path):
 
     def run(*words, status=0, **variables):
         command = [sys.executable, "-c", PROGRAM, "--addr", address, *words]
-        environment = {**os.environ, "PYTHONPATH": SOURCE, **variables}
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES), **variables}
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, stdin=-3)
         assert done.returncode == status, done.stderr
         return done.stdout if status == 0 else done.stderr
@@ -127,7 +108,7 @@ def test_the_progress_is_all_there(project, buildctl):
 def test_an_interrupted_command_leaves_no_step_running(project, address, tmp_path):
     words = project("FROM base\nRUN echo $((40+2)) && sleep 1000\n")
     command = [sys.executable, "-c", PROGRAM, "--addr", address, "build", *words, "--progress", "plain"]
-    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
     with subprocess.Popen(command, env=environment, stderr=-1, stdin=-3, text=True) as process:
         for line in process.stderr:
             if line.rstrip().endswith(" 42"):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.kit.gitworld import GitWorld
-from tests.kit.webs import Origin, git_web_server, web_server
+from tests.kit.webs import Origin, web_server
 from tests.kit.webworld import WebWorld
 
 from buildkit.core.errors import BuildkitError, Exhausted, InvalidInput
@@ -27,19 +27,6 @@ async def web(tmp_path):
     made = WebWorld(tmp_path / "web")
     yield made
     made.transport.close()
-
-
-@pytest.fixture
-def origin(tmp_path):
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return Origin(folder)
-
-
-@pytest.fixture
-def url(origin):
-    with git_web_server(origin.path.parent) as server:
-        yield f"{server}/app.git"
 
 
 @contextmanager

@@ -6,25 +6,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from tests.kit.trees import plant
 
 from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.fs import syscalls, tree
 from buildkit.fs.removal import remove
 from buildkit.fs.tree import open_beneath, open_in_root, resolve_in_root, walk
-
-
-def plant(root: Path, *names: str) -> Path:
-    """Files, ``dir/`` directories and ``link -> target`` links."""
-    for name in names:
-        path, _, target = name.partition(" -> ")
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        if target:
-            os.symlink(target, root / path)
-        elif path.endswith("/"):
-            (root / path).mkdir(exist_ok=True)
-        else:
-            (root / path).write_text(path)
-    return root
 
 
 def paths(root: Path, **options) -> list[str]:

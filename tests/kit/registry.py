@@ -173,12 +173,13 @@ def token_server(authority: Authority, *, tls: bool = False) -> Iterator[TokenSe
         context.load_cert_chain(authority.certificate, authority.key)
         listener.socket = context.wrap_socket(listener.socket, server_side=True)
     server = TokenServer(f"http{'s' * tls}://127.0.0.1:{listener.server_port}/token", authority)
-    with _serving(listener):
+    with serving(listener):
         yield server
 
 
 @contextmanager
-def _serving(listener: ThreadingHTTPServer) -> Iterator[None]:
+def serving(listener: ThreadingHTTPServer) -> Iterator[None]:
+    """Answer requests in threads of its own for the scope."""
     listener.daemon_threads = True
     listener.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that leave early are the point
     thread = threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
@@ -307,7 +308,7 @@ def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
     proxy = FaultyProxy(f"127.0.0.1:{listener.server_port}")
-    with _serving(listener):
+    with serving(listener):
         yield proxy
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.kit.registry import Authority, free_port, wait_for_port
+from tests.kit.registry import Authority, free_port, serving, wait_for_port
 
 from buildkit.core.values import dataclass, field
 
@@ -103,7 +103,7 @@ def web_server(tls: Authority | None = None) -> Iterator[WebServer]:
         listener.socket = context.wrap_socket(listener.socket, server_side=True)
     scheme = "https" if tls is not None else "http"
     server = WebServer(f"{scheme}://localhost:{listener.server_port}")
-    with _serving(listener):
+    with serving(listener):
         yield server
 
 
@@ -155,7 +155,7 @@ def git_web_server(folder: Path, *, authorization: str = "") -> Iterator[str]:
             pass
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
-    with _serving(listener):
+    with serving(listener):
         yield f"http://127.0.0.1:{listener.server_port}"
 
 
@@ -219,20 +219,6 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
             one.terminate()
             one.wait()
         log.close()
-
-
-@contextmanager
-def _serving(listener: ThreadingHTTPServer) -> Iterator[None]:
-    listener.daemon_threads = True
-    listener.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that leave early are the point
-    thread = threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
 
 
 def basic(user: str, password: str) -> str:
