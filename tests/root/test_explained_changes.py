@@ -222,6 +222,18 @@ def test_a_step_that_takes_the_place_of_one_that_is_gone_is_compared_with_itself
     ]
 
 
+def test_files_are_told_though_the_step_moved_while_it_was_cached(project, base):
+    text = f"FROM {base} AS one\nCOPY a /%s\nFROM {base}\n%sCOPY --from=one --link / /c/\n"
+    project.write(Dockerfile=text % ("x", ""), a="1").build()
+    project.write(Dockerfile=text % ("x", "RUN echo more\n")).build()
+    told = project.write(Dockerfile=text % ("y", "RUN echo more\n")).why()
+    name = "[stage-1 3/3] COPY --from=one --link / /c/"
+    assert [change for change in told if change[0] == name] == [
+        (name, "changed", "file", "/x", "file", None),
+        (name, "changed", "file", "/y", None, "file"),
+    ]
+
+
 def test_a_step_of_an_only_stage_is_the_same_when_its_label_names_the_stage(project, base):
     text = f"FROM {base} AS one\nRUN %secho a\n"
     project.write(Dockerfile=text % "").build()

@@ -46,6 +46,13 @@ class Comparing:
         others = sum(one.field == "input" and one.old is not None for one in changes)
         return len(changes) + len(contents), others
 
+    def guesses(self, old: StepRecord, new: StepRecord) -> bool:
+        """Whether files of an input cannot be compared: the earlier step was cached, so that nobody digested them."""
+        pairs = [(old.inputs[one], new.inputs[other]) for one, other in _aligned(old, new)]
+        return old.outcome != "executed" and any(
+            after.content and not before.content and not set(before.keys) & set(after.keys) for before, after in pairs
+        )
+
     def _without_files(self, old: StepRecord, new: StepRecord) -> tuple[list[Change], list[tuple[int, int]]]:
         """Changes, and the inputs, by number, whose contents are others."""
         changes = _exact(list(_field_changes(fields_of(old.facts), fields_of(new.facts))))

@@ -97,13 +97,21 @@ class Explainer:
         ]
         ordinal = self.ordinals.get(record.vertex, 0)
 
-        def distance(old: StepRecord) -> tuple[int, int, bool, bool]:
+        def distance(old: StepRecord) -> tuple[bool, int, int, bool, bool]:
             least, others = comparing.least(old, record)
-            return least, others, old.name != record.name, old.facts.get(_ORDINAL, 0) != ordinal
+            return (
+                comparing.guesses(old, record),
+                least,
+                others,
+                old.name != record.name,
+                old.facts.get(_ORDINAL, 0) != ordinal,
+            )
 
         near.sort(key=distance)
         best: tuple[StepRecord, list[Change]] | None = None
         for old in near[:_MOST_COMPARED]:
+            if best is not None and comparing.guesses(old, record):
+                break
             changes = await comparing.changes(old, record)
             if best is None or len(changes) < len(best[1]):
                 best = old, changes
