@@ -8,11 +8,3 @@ def test_what_a_killed_build_left_is_gone_when_the_engine_opens(tmp_path):
     (tmp_path / "hosts").write_text("kept")
     LaterExecutor(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["hosts", "runtime"]
-
-
-def test_copies_that_a_runtime_made_of_itself_before_it_was_killed_are_gone(tmp_path):
-    (tmp_path / "abc").mkdir()
-    (tmp_path / "runtime").mkdir()
-    (tmp_path / "runtime/crun.x8Fq2a").touch(mode=0)
-    LaterExecutor(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["runtime"]

@@ -91,3 +91,14 @@ def test_a_rebuilt_step_after_a_prune_gives_the_same_layers(stages):
     before = stages.image(STAGES)
     assert command("prune", "--all", "--root", stages.folder / "state").status == 0
     assert stages.image(STAGES).digest == before.digest
+
+
+@pytest.mark.parametrize("mask", [0, 0o077])
+def test_the_umask_of_who_builds_changes_nothing(stages, mask):
+    text = STAGES + "WORKDIR /new/dir\nRUN --mount=type=cache,target=/deep/er/cache umask > /umask && mkdir /made\n"
+    before = stages.image(text, root="one").digest
+    usual = os.umask(mask)
+    try:
+        assert stages.image(None, root="two").digest == before
+    finally:
+        os.umask(usual)

@@ -140,7 +140,20 @@ async def test_a_runtime_copies_itself_where_it_is_found_again(tmp_path, monkeyp
     runtime.chmod(0o755)
     box = Box(tmp_path, runtimes=(str(runtime),))
     await box.run("true")
-    assert set(seen.read_text().splitlines()) == {str(box.state / "runtime")}
+    assert {Path(place).parent for place in seen.read_text().splitlines()} == {box.state}
+
+
+async def test_a_copy_that_a_killed_runtime_made_of_itself_goes_with_its_container(tmp_path):
+    runtime = tmp_path / "crun"
+    killed = "touch $_LIBCONTAINER_STATEDIR/crun.x; mount --bind $0 $_LIBCONTAINER_STATEDIR/crun.x; kill -9 $$"
+    runtime.write_text(f'#!/bin/sh\n[ -e {tmp_path}/armed ] && {{ {killed}; }}\nexec {shutil.which("crun")} "$@"\n')
+    runtime.chmod(0o755)
+    box = Box(tmp_path, runtimes=(str(runtime),))
+    await box.run("true")
+    (tmp_path / "armed").touch()
+    with pytest.raises(ExitError):
+        await box.run("true")
+    assert box.left() == []
 
 
 @pytest.mark.row("X26", "S41")

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from buildkit.executor.cdi import DeviceMount
 
 _SECRETS = Mount("tmpfs", "tmpfs", "", ("nosuid", "nodev", "mode=711"))
+_CLONES = "crun.*"
+"""Files that crun makes of itself, and mounts itself on, until it runs; a kill leaves them."""
+
 _LONG_OPTIONS = 3500
 """Bytes of mount options from which on a mount may need ``/proc``, so it is made outside of the enclosure."""
 
@@ -115,6 +119,9 @@ class Bundle:
         for path in reversed(self._mounted):
             unmount(path)
         self._mounted.clear()
+        for clone in self.directory.glob(_CLONES):
+            with suppress(OSError):
+                syscalls.umount(str(clone), syscalls.UMOUNT_NOFOLLOW | syscalls.MNT_DETACH)
         remove_bundle(self.directory)
 
     def _close_sources(self) -> None:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWPID = 0x200, 0x20000, 0x20000000
 _THREADS = 4
+_UMASK = 0o022
 _READY = b"ready\n"
 
 # crun refuses a hybrid tree where a controller is left on the unified side, so that side is hidden; children of
@@ -123,3 +124,5 @@ class Enclosure:
         ):
             if result:
                 raise OSError(ctypes.get_errno(), f"{name} failed")
+        # this thread's own since it left the others: runtimes make mount points, which are parts of layers, under it
+        os.umask(_UMASK)

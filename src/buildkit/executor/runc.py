@@ -162,7 +162,7 @@ class RuncExecutor:
         change_process(process, command, read_identity(str(directory / "rootfs"), command.user))
         write_private(file, json.dumps(process, ensure_ascii=False))
         words = runtime.command(self._state, directory / "log.json", "exec", "--process", str(file), id)
-        return Child(words, runtime_environ(self._state), terminal=command.tty, stdin=stdin)
+        return Child(words, runtime_environ(directory), terminal=command.tty, stdin=stdin)
 
     async def _run(
         self,
@@ -240,7 +240,7 @@ class RuncExecutor:
         text = json.dumps(config, ensure_ascii=False, separators=(",", ":"))
         write_private(bundle.directory / "config.json", text)
         command = runtime.command(self._state, bundle.log, "run", "--bundle", str(bundle.directory), id)
-        return Child(command, runtime_environ(self._state), terminal=process.tty, stdin=stdin)
+        return Child(command, runtime_environ(bundle.directory), terminal=process.tty, stdin=stdin)
 
     def _finish(self, runtime: Runtime, id: str, bundle: Bundle) -> None:
         """Inside of the enclosure: whatever the runtime, perhaps killed, did not take away itself."""
@@ -253,7 +253,7 @@ class RuncExecutor:
     def _delete(self, runtime: Runtime, id: str) -> None:
         command = runtime.command(self._state, Path(os.devnull), "delete", "--force", id)
         quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-        os.waitpid(os.posix_spawn(command[0], command, runtime_environ(self._state), file_actions=quiet), 0)
+        os.waitpid(os.posix_spawn(command[0], command, runtime_environ(self._directory / id), file_actions=quiet), 0)
 
     @property
     def _state(self) -> Path:
@@ -274,7 +274,6 @@ class RuncExecutor:
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._enclosure.start()
         sweep(self._directory, self._state, self._settings.cgroup_parent)
-        self._state.mkdir(mode=0o700, exist_ok=True)
         self._networks.open()
         return Probe(self._directory, self._settings.runtimes)
 

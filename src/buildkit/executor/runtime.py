@@ -62,13 +62,13 @@ def make_filter(directory: Path, *, compiled: bool) -> Filter | None:
     return Filter(None, {_BPF_ANNOTATION: base64.b64encode(program).decode("ascii")})
 
 
-def runtime_environ(state: Path) -> dict[str, str]:
+def runtime_environ(directory: Path) -> dict[str, str]:
     """This process's variables without those that make a runtime carry a service manager's sockets inside.
 
-    Runtimes that copy themselves do it in their ``state``, where `buildkit.executor.sweep` finds what a kill left.
+    Runtimes that copy themselves do it in ``directory``, the bundle's, with which goes what a kill left.
     """
     environ = {name: value for name, value in os.environ.items() if name not in _OF_SERVICES}
-    return environ | {"_LIBCONTAINER_STATEDIR": str(state.absolute())}
+    return environ | {"_LIBCONTAINER_STATEDIR": str(directory.absolute())}
 
 
 class Probe:
@@ -153,7 +153,7 @@ class Probe:
         pid = os.posix_spawn(
             command[0],
             command,
-            runtime_environ(state),
+            runtime_environ(bundle),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(bundle / "output"), os.O_WRONLY | os.O_CREAT, 0o600),

@@ -13,9 +13,6 @@ from buildkit.fs.mount import mounts_below, unmount
 NETWORKS = "network"
 """The directory of networks, which are swept by whoever made them (`buildkit.executor.attachments`)."""
 
-_CLONES = "crun.*"
-"""Files that crun makes of itself in the directory of its state."""
-
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -24,8 +21,6 @@ def sweep(directory: Path, state: Path, parent: str) -> None:
     for path in mounts_below(str(directory)):
         if path != str(directory.resolve()):
             unmount(path)
-    for clone in state.glob(_CLONES):
-        clone.unlink(missing_ok=True)
     left = {path.name for path in (directory, state) if path.is_dir() for path in path.iterdir() if path.is_dir()}
     for id in left - {state.name, NETWORKS}:
         remove_cgroups(cgroups_path(parent, id))
