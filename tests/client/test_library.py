@@ -151,6 +151,11 @@ def test_a_secret_in_memory_is_not_shown():
     assert "hunter2" not in repr(solve_options("x", secrets=[buildkit.SecretOptions("c", value=b"hunter2")]))
 
 
+def test_help_tells_of_every_option():
+    options = buildkit.BuildOptions
+    assert [name for name in options.__optional_keys__ if f"``{name}``" not in (options.__doc__ or "")] == []
+
+
 def test_every_name_that_is_offered_is_there():
     assert all(getattr(buildkit, name) is not None for name in buildkit.__all__)
     assert all(getattr(llb, name) is not None for name in llb.__all__)

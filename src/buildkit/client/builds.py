@@ -26,32 +26,38 @@ Source: TypeAlias = State | Definition | Path
 
 
 class BuildOptions(TypedDict, total=False):
-    """How to build it; every part may be left out."""
+    """How to build it; every part may be left out.
+
+    - ``outputs``: as ``buildctl build --output`` takes them, or `OutputOptions`; a bare path is a directory for the
+      files of the result
+    - ``target``: the stage of the Dockerfile; ``build_args``: its arguments
+    - ``frontend``: what reads the directory, ``dockerfile.v0`` unless given; ``attrs``: what else it is told
+      (``buildctl build --opt``)
+    - ``locals``: directories that the build may read, by name; of a directory that is built, ``context`` and
+      ``dockerfile``
+    - ``oci_layouts``: directories with images that it may read, by name
+    - ``secrets``: as ``buildctl build --secret`` takes them (``id=token,src=FILE``), or `SecretOptions`, which may hold
+      a value
+    - ``ssh``: as ``buildctl build --ssh`` takes them (``default``, ``id=SOCKET``, ``id=KEY,KEY``), or `SSHOptions`
+    - ``allow``: entitlements: ``network.host``, ``security.insecure``, ``device``
+    - ``exports``, ``imports``: where the cache goes and comes from: ``type=registry,ref=…``, or `CacheOptions`
+    - ``explain``: find out why steps ran, for `Result.explain`. An engine in this process does so unless told not to,
+      a buildkitd of ours when it is asked; others can not: `Unsupported`
+    """
 
     outputs: Iterable[str | OutputOptions]
-    """As ``buildctl build --output`` takes them; a bare path is a directory for the files of the result."""
     target: str
-    """The stage of the Dockerfile."""
     build_args: Mapping[str, str]
     frontend: str
-    """What reads the directory; ``dockerfile.v0`` unless given."""
     attrs: Mapping[str, str]
-    """What else the frontend is told (``buildctl build --opt``)."""
     locals: Mapping[str, Path]
-    """Directories that the build may read, by name; of a directory that is built, ``context`` and ``dockerfile``."""
     oci_layouts: Mapping[str, Path]
     secrets: Iterable[str | SecretOptions]
-    """As ``buildctl build --secret`` takes them (``id=token,src=FILE``), or `SecretOptions`, which may hold a value."""
     ssh: Iterable[str | SSHOptions]
-    """As ``buildctl build --ssh`` takes them: ``default``, ``id=SOCKET`` or ``id=KEY,KEY``."""
     allow: Iterable[str]
-    """Entitlements: ``network.host``, ``security.insecure``, ``device``."""
     exports: Iterable[str | CacheOptions]
-    """Where the cache goes: ``type=registry,ref=…``."""
     imports: Iterable[str | CacheOptions]
     explain: bool
-    """Find out why steps ran, for `Result.explain`. An engine in this process does so unless told not to, a
-    buildkitd of ours when it is asked; others can not: `Unsupported`."""
 
 
 @dataclass(frozen=True, slots=True)
