@@ -337,3 +337,9 @@ def test_the_lines_of_a_notebook_are_known_and_those_of_a_prompt_are_not():
     assert made_by("<stdin>").content == b""
     place = SourceDetail("<stdin>", b"", "Python", (Range(2, 0, 2, 0),))
     assert excerpts(InvalidInput("no", details=(place,))) == []
+
+
+def test_functions_from_state_to_state_apply_in_order():
+    state = llb.scratch().with_(lambda s: s.env("A", "1"), lambda s: s.dir("/one"), lambda s: s.dir("two"))
+    assert state.settings.dir == "/one/two" and state.marshal().ops == llb.scratch().marshal().ops
+    assert state.settings == llb.scratch().env("A", "1").dir("/one").dir("two").settings

@@ -26,7 +26,6 @@ _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}
 _REFERENCE = Pattern(
     rf"(?:(?P<domain>{_DOMAIN})/)?(?P<path>{_WORD}(?:/{_WORD})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
-_TAG_ONLY = Pattern(_TAG)
 _BARE_ID = Pattern(r"[a-f0-9]{64}")
 
 
