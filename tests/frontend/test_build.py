@@ -44,6 +44,11 @@ async def test_several_platforms_give_a_map():
     assert {platform for _, platform, _ in bridge.resolved} == {"linux/amd64", "linux/arm64"}
 
 
+async def test_of_several_platforms_that_fail_the_last_is_reported():
+    with pytest.raises(BuildkitError, match='"arm64X"'):
+        await build("ARG TARGETARCH\nFROM ${TARGETARCH}X\n", platform="linux/amd64,linux/arm64")
+
+
 async def test_an_image_is_looked_up_once_for_all_stages():
     bridge, _ = await build("FROM a AS x\nFROM a AS y\nCOPY --from=x / /\n")
     assert len(bridge.resolved) == 1

@@ -128,8 +128,10 @@ class _Build:
             platform = options.build_platforms[0]
             scanner = await sbom.find_scanner(self.bridge, options.sbom, platform, options.resolve_mode)
         wanted: Sequence[Platform | None] = options.target_platforms or (None,)
-        results = await gather_all(self._build(platform, index == 0, scanner) for index, platform in enumerate(wanted))
-        return assemble(results, multi_platform=options.multi_platform)
+        *others, last = [self._build(platform, index == 0, scanner) for index, platform in enumerate(wanted)]
+        # of several failures the last platform's is reported first, as Go's scheduler has it
+        found, *rest = await gather_all([last, *others])
+        return assemble([*rest, found], multi_platform=options.multi_platform)
 
     async def _build(self, platform: Platform | None, first: bool, scanner: sbom.Scanner | None) -> PlatformResult:
         converted = await self._convert(platform, report=first)
