@@ -12,13 +12,23 @@ _NEAR = 3
 def nearest(word: str, options: Iterable[str], *, case_sensitive: bool = True) -> str:
     """The option fewer than three edits away, the first of the nearest; ``""`` if none or if ``word`` is one."""
     wanted = word if case_sensitive else lower(word)
+    candidates = list(options if case_sensitive else map(lower, options))
+    if wanted in candidates:
+        return ""
     found, best = "", _NEAR
-    for option in options:
-        candidate = option if case_sensitive else lower(option)
-        if candidate == wanted:
-            return ""
+    size = len(wanted)
+    first, second = size // _NEAR, 2 * size // _NEAR
+    head, middle, tail = wanted[:first], wanted[first:second], wanted[second:]
+    for candidate in candidates:
+        # two edits leave one of three parts as it is
+        if not -_NEAR < len(candidate) - size < _NEAR or not (
+            head in candidate or middle in candidate or tail in candidate
+        ):
+            continue
         if (distance := _distance(wanted, candidate, best)) < best:
             found, best = candidate, distance
+            if best == 1:
+                break
     return found if case_sensitive else _in_case_of(found, word)
 
 
