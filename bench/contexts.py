@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,8 +64,3 @@ def solving(definition: Path) -> Callable[..., list[str]]:
 def python(code: str) -> list[str]:
     """A command that runs code which may import ``buildkit``."""
     return [sys.executable, "-c", f"import sys\nsys.path.insert(0, {str(ROOT / 'src')!r})\n{code}"]
-
-
-def files_below(folder: Path) -> int:
-    """How many regular files there are."""
-    return int(subprocess.check_output(["sh", "-c", f"find {folder} -type f | wc -l"]))
