@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildkit.core.errors import InvalidInput
+from buildkit.fs import patterns
+from buildkit.fs.goregex import compile_go
 from buildkit.fs.patterns import PatternMatcher, parse_ignore
 from buildkit.fs.wildcard import clean, has_wildcard, match
 
@@ -148,3 +152,18 @@ def test_wildcard_characters_count_unless_escaped() -> None:
 
 def test_cleaning_makes_one_leading_slash() -> None:
     assert [clean(path) for path in ("", "//a", "a//b/.", "/../a", "../a")] == [".", "/a", "a/b", "/a", "../a"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text("ab*?/", min_size=1, max_size=9), st.text("ab/", max_size=9))
+def test_stars_that_take_nothing_back_match_the_same(pattern, path):
+    kind, expression = patterns._translate(pattern)
+    if "**" not in pattern and kind == "regex":
+        plain = compile_go(expression)
+        quick = re.compile(patterns._without_backtracking(plain.pattern), plain.flags)
+        assert bool(quick.search(path)) == bool(plain.search(path))
+
+
+def test_many_stars_take_no_time():
+    assert not PatternMatcher(["*a" * 100 + "b"]).matches("a" * 5000)
+    assert PatternMatcher(["*a" * 100 + "b"]).matches("a" * 5000 + "b")

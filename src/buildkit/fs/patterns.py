@@ -6,6 +6,7 @@ pattern that speaks about a path wins.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -18,6 +19,9 @@ State: TypeAlias = tuple[bool, ...]
 
 _SPACES = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _ESCAPED = frozenset(".+()$")  # braces and the bar reach the regular expression as they are, upstream too
+_STAR = "[^/]*"
+_COMPILED_STAR = "[^/-/]*"
+"""As `compile_go` writes it."""
 _LONGEST_LINE = 64 * 1024
 
 
@@ -150,9 +154,19 @@ def _compile(text: str) -> Callable[[str], object]:
         whole = suffix[1:] if suffix.startswith("/") else None
         return lambda path: path.endswith(suffix) or path == whole
     try:
-        return compile_go(expression).search
+        found = compile_go(expression)
+        plain = not any(mark in text for mark in ("**", "[", "\\"))
+        return re.compile(_without_backtracking(found.pattern), found.flags).search if plain else found.search
     except BadRegex:
         raise InvalidInput(f"syntax error in pattern {text!r}") from None
+
+
+def _without_backtracking(expression: str) -> str:
+    """The same, where stars stand between plain text: none but the last need ever take more than it has to."""
+    first, *rest = expression.split(_COMPILED_STAR)
+    if len(rest) < 2:
+        return expression
+    return first + "".join(f"(?>{_COMPILED_STAR}?{piece})" for piece in rest[:-1]) + _COMPILED_STAR + rest[-1]
 
 
 def _translate(text: str) -> tuple[str, str]:
@@ -176,7 +190,7 @@ def _translate(text: str) -> tuple[str, str]:
             if count == 0:
                 kind = "suffix"
         elif char in "*?":
-            out += "[^/]*" if char == "*" else "[^/]"
+            out += _STAR if char == "*" else "[^/]"
             kind = "regex"
         elif char in _ESCAPED:
             out += "\\" + char
