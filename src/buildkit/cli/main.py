@@ -31,12 +31,8 @@ _SUMMARIES = {
 def command(at_end: Callable[[], None] = lambda: None) -> None:
     """The program ``buildctl``: `main`, and the process is over; ``at_end`` is called after a success.
 
-    Collecting garbage and tidying up the interpreter cost a tenth of a cached build's time, so the one is made rare
-    and the other left out where no thread is waited for.
+    Tidying up the interpreter costs time, too: it is left out where no thread is waited for.
     """
-    import gc
-
-    gc.set_threshold(100_000, 20, 20)
     _open_closed()
     status = main()
     if status == DONE:

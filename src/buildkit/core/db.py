@@ -7,14 +7,24 @@ be on disk before what: blobs and snapshots first, the rows that name them after
 from __future__ import annotations
 
 import os
-import sqlite3
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildkit.core.errors import Corrupt, Exhausted, FailedPrecondition
+
+if TYPE_CHECKING or "buildkit.start" not in sys.modules:
+    import sqlite3
+else:
+    import _datetime
+
+    from buildkit.core.lean import lean_imports
+
+    with lean_imports(given={"datetime": vars(_datetime)}):  # the same classes: the module adds nothing to them
+        import sqlite3
 
 _RESERVED = 1 << 20
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from binascii import b2a_base64
 
+from buildkit.core.pattern import Pattern
+
 _HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+_NOT_UTF8 = Pattern("[\ud800-\udfff]")
 
 
 def go_json(value: object) -> str:
@@ -22,7 +23,7 @@ def go_json_indented(value: object) -> str:
 
 def _finish(text: str) -> str:
     text = text.translate(_HTML)
-    return text if text.isascii() else _NOT_UTF8.sub(r"\\ufffd", text)
+    return text if text.isascii() else _NOT_UTF8.compiled.sub(r"\\ufffd", text)
 
 
 def _encode(value: object) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from buildkit.core.errors import BuildkitError, InvalidInput
+from buildkit.core.pattern import Pattern as Expression
 from buildkit.fs.goregex import BadRegex, compile_go
 from buildkit.fs.wildcard import clean, match
 
@@ -20,8 +21,14 @@ State: TypeAlias = tuple[bool, ...]
 _SPACES = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _ESCAPED = frozenset(".+()$")  # braces and the bar reach the regular expression as they are, upstream too
 _STAR = "[^/]*"
-_COMPILED_STAR = "[^/-/]*"
-"""As `compile_go` writes it."""
+_NO_SLASH = "[^/-/]"
+_COMPILED_STAR = f"{_NO_SLASH}*"
+_SKIP = "(.*/)?"
+"""Any number of names, for a double star; this and the star are as `compile_go` writes them."""
+_LAZY_SKIP = "(?:.*?/)??"
+_CLASS = r"\[(?:\\.|[^\]\\])*\]"
+_FIXED = Expression(rf"(?:\(\?:\^\))?(?:{_CLASS}|\\[^A-Za-z0-9]|[^\\\[\](){{}}*+?|^$.])*(?:\\Z)?", re.DOTALL)
+"""One length, whatever it matches."""
 _LONGEST_LINE = 64 * 1024
 
 
@@ -155,18 +162,47 @@ def _compile(text: str) -> Callable[[str], object]:
         return lambda path: path.endswith(suffix) or path == whole
     try:
         found = compile_go(expression)
-        plain = not any(mark in text for mark in ("**", "[", "\\"))
-        return re.compile(_without_backtracking(found.pattern), found.flags).search if plain else found.search
     except BadRegex:
         raise InvalidInput(f"syntax error in pattern {text!r}") from None
+    return re.compile(_without_backtracking(found.pattern), found.flags).search
 
 
 def _without_backtracking(expression: str) -> str:
-    """The same, where stars stand between plain text: none but the last need ever take more than it has to."""
-    first, *rest = expression.split(_COMPILED_STAR)
-    if len(rest) < 2:
+    """The same, in time that does not explode with the number of stars and double stars.
+
+    Where what stands between them has one length and cannot be a slash unless it says so, the first place that fits
+    is as good as any later one: nothing but the last star of the last name need ever be tried again. Expressions
+    that say more (classes with slashes, alternatives, ``a**``) stay as they are.
+    """
+    runs = expression.split(_SKIP)
+    stars = [run.split(_COMPILED_STAR) for run in runs]
+    if not all(_FIXED.fullmatch(piece) and not _may_be_slash(piece) for pieces in stars for piece in pieces):
         return expression
-    return first + "".join(f"(?>{_COMPILED_STAR}?{piece})" for piece in rest[:-1]) + _COMPILED_STAR + rest[-1]
+    if any(not run.endswith(("/", "(?:^)")) for run in runs[:-1]):
+        return expression
+    *inner, last = stars
+    first, *others = [*map(_eager, inner), _last(last)]
+    return (
+        first
+        + "".join(f"(?>{_LAZY_SKIP}{run})" for run in others[:-1])
+        + "".join(_LAZY_SKIP + run for run in others[-1:])
+    )
+
+
+def _eager(pieces: Sequence[str]) -> str:
+    """Pieces with stars between, each at the first place where it fits."""
+    first, *rest = pieces
+    return first + "".join(f"(?>{_COMPILED_STAR}?{piece})" for piece in rest)
+
+
+def _last(pieces: Sequence[str]) -> str:
+    """The same with the last piece at the end."""
+    *first, last = pieces
+    return f"{_eager(first)}{_COMPILED_STAR}{last}" if first else last
+
+
+def _may_be_slash(piece: str) -> bool:
+    return any(re.fullmatch(one, "/") for one in re.findall(_CLASS, piece, re.DOTALL) if one != _NO_SLASH)
 
 
 def _translate(text: str) -> tuple[str, str]:
