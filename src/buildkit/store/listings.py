@@ -96,8 +96,8 @@ class Listings:
 
     def _execute(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         if not self._ready:
-            self._ready = True
             self._db.ensure(_SCHEMA)
+            self._ready = True  # not before: other threads ask at the same time
         return self._db.execute(sql, values)
 
 
