@@ -293,6 +293,23 @@ class StoreConformance:
             (layer,) = await store.layers(ref, Compression("gzip"), lease)
             assert layer.descriptor.annotations == {key: "b,a", "other": "x"}
 
+    @pytest.mark.row("E103")
+    async def test_layers_are_told_where_all_of_a_ref_have_a_tar(self, store):
+        image = FakeImage(store, [tar_of(a="1"), tar_of(b="2")])
+        async with store.lease() as lease:
+            ref = image.load(lease)
+            middle = await commit(store, lease, ref, c="3")
+            top = await commit(store, lease, middle, d="4")
+            merged = store.merge([ref, await commit(store, lease, e="5")], lease)
+            digests = list(image.blobs)
+            names = (top.id, ref.id, merged.id, "gone")
+            assert {k: [one.digest for one in v] for k, v in store.known_layers(names).items()} == {
+                top.id: [], ref.id: digests, merged.id: [], "gone": []
+            }  # fmt: skip
+            for made in (top, merged):
+                made_layers = await store.layers(made, Compression("gzip"), lease)
+                assert store.known_layers([made.id]) == {made.id: [layer.descriptor for layer in made_layers]}
+
     @pytest.mark.row("X69")
     async def test_images_share_the_layers_they_have_in_common(self, store):
         one = FakeImage(store, [tar_of(base="x"), tar_of(one="1")])

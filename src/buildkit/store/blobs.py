@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,16 +14,16 @@ from weakref import WeakValueDictionary
 
 from buildkit.core.aio import gather_all
 from buildkit.core.digest import Digest
-from buildkit.core.errors import Corrupt, InvalidInput, Unsupported
+from buildkit.core.errors import Corrupt, InvalidInput, NotFound, Unsupported
 from buildkit.core.values import dataclass
 from buildkit.fs.mount import Mount
 from buildkit.oci.spec import OCI_LAYER, Descriptor
 from buildkit.store.content import BLOCK
 from buildkit.store.lease import Lease
-from buildkit.store.merge import Unit
+from buildkit.store.merge import Unit, units
 from buildkit.store.parts import Parts
 from buildkit.store.places import Places
-from buildkit.store.records import AS_IMPORTED, LayerBlob
+from buildkit.store.records import AS_IMPORTED, LayerBlob, RecordKind
 from buildkit.store.refs import Layer
 from buildkit.store.times import TimePolicy
 from buildkit.store.trees import Trees
@@ -72,15 +72,42 @@ class Blobs:
             for unit, blob in zip(units, blobs, strict=True)
         ]
 
-    def known(self, units: Sequence[Unit]) -> list[Descriptor]:
-        """A tar of each unit, the one made last; nothing if one has none."""
-        found: list[Descriptor] = []
-        for unit in units:
-            here = [blob.descriptor for blob in self._parts.records.blobs(unit.owner.id) if self._is_there(blob)]
-            if not here:
-                return []
-            found.append(here[-1])
-        return found
+    def known(self, ids: Iterable[str]) -> dict[str, list[Descriptor]]:
+        """By ref: a tar of each of its layers, the one made last; nothing where one has none.
+
+        Refs that are made from each other share the work: each is looked at once.
+        """
+        found: dict[str, list[Descriptor]] = {"": []}
+        wanted = list(ids)
+        waiting = wanted[::-1]
+        while waiting:
+            id = waiting[-1]
+            record = self._parts.records.find(id) if id not in found else None
+            if record is None:
+                found.setdefault(id, [])
+            elif record.kind in (RecordKind.MERGE, RecordKind.DIFF):
+                found[id] = self._known_of(id)
+            elif not (own := self._latest(id)):
+                found[id] = []
+            elif record.parent not in found:
+                waiting.append(record.parent)
+                continue
+            else:
+                below = found[record.parent]
+                found[id] = [*below, *own] if below or not record.parent else []
+            waiting.pop()
+        return {id: found[id] for id in wanted}
+
+    def _known_of(self, id: str) -> list[Descriptor]:
+        try:
+            layers = [self._latest(unit.owner.id) for unit in units(self._parts.records, id)]
+        except NotFound:
+            return []
+        return [layer for (layer,) in layers] if all(layers) else []
+
+    def _latest(self, id: str) -> list[Descriptor]:
+        """The tar of a ref's own changes that was made last, if there is one."""
+        return [blob.descriptor for blob in self._parts.records.blobs(id) if self._is_there(blob)][-1:]
 
     def _is_there(self, blob: LayerBlob) -> bool:
         return blob.times == AS_IMPORTED or self._parts.content.has(blob.descriptor.digest)

@@ -275,12 +275,9 @@ class Store:
         lease.hold(ref)
         return await self._blobs.layers(units(self._parts.records, ref.id), compression, lease, times)
 
-    def known_layers(self, name: str) -> list[Descriptor]:
-        """The layers of a ref as far as tars of all of them are here or can be fetched; else nothing."""
-        try:
-            return self._blobs.known(units(self._parts.records, name))
-        except NotFound:
-            return []
+    def known_layers(self, names: Iterable[str]) -> dict[str, list[Descriptor]]:
+        """By ref: its layers as far as tars of all of them are here or can be fetched; else nothing."""
+        return self._blobs.known(names)
 
     def add_view(self, view: View, lease: Lease, *, description: str = "", record_type: str = "source.local") -> Ref:
         """A ref of a directory outside of the store, for as long as a lease holds it.

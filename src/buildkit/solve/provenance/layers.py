@@ -21,11 +21,12 @@ StepLayers: TypeAlias = dict[tuple[Digest, int], list[Json]]
 def layers_of_steps(job: Job[Ref | None], edge: Edge[Ref | None], store: Store) -> StepLayers:
     """What every step under an edge that was built has for layers; nothing is made, nothing is fetched."""
     found: StepLayers = {}
-    for record in job.chain([edge], roots=True, backlinks=False).records:
-        for result in record.results if record.vertex else ():
-            layers = store.known_layers(result.name)
-            said: Json = [public_layer(layer, oci=True).to_json() for layer in layers]
+    steps = [record for record in job.chain([edge], roots=True, backlinks=False).records if record.vertex]
+    known = store.known_layers(result.name for record in steps for result in record.results)
+    for record in steps:
+        for result in record.results:
+            said: Json = [public_layer(layer, oci=True).to_json() for layer in known[result.name]]
             listed = found.setdefault((record.vertex, record.output), [])
-            if layers and said not in listed:
+            if said and said not in listed:
                 listed.append(said)
     return {step: listed for step, listed in found.items() if listed}
