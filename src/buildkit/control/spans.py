@@ -6,7 +6,7 @@ One span is the build, and one each time that a vertex was at work.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,7 +28,7 @@ def trace_of(updates: Sequence[Update], started: int, ended: int, error: str, pa
 
     ``parent`` is the ``traceparent`` of the client's span, if it has one: then this is a part of its trace.
     """
-    _, trace, above, flags = parent.split("-") if parent else ("", secrets.token_hex(16), "", "")
+    _, trace, above, flags = parent.split("-") if parent else ("", os.urandom(16).hex(), "", "")
     beyond = {**_NOWHERE, "TraceID": trace, "SpanID": above, "TraceFlags": flags, "Remote": True} if above else _NOWHERE
     solve = _place(trace)
     children = [
@@ -59,7 +59,7 @@ def _runs(updates: Sequence[Update]) -> Iterator[VertexUpdate]:
 
 
 def _place(trace: str) -> dict[str, Any]:
-    place = {"TraceID": trace, "SpanID": secrets.token_hex(8), "TraceFlags": _SAMPLED}
+    place = {"TraceID": trace, "SpanID": os.urandom(8).hex(), "TraceFlags": _SAMPLED}
     return {**place, "TraceState": "", "Remote": False}
 
 
