@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,10 @@ class Attachments:
 
         So the first addition of every process on the machine goes alone.
         """
-        if self._is_first:
-            with self._first, _alone():
-                result = self._plugins.add(self._network, attachment)
+        with self._first if self._is_first else nullcontext():
+            if self._is_first:
+                with _alone():
+                    result = self._plugins.add(self._network, attachment)
                 self._is_first = False
                 return result
         return self._plugins.add(self._network, attachment)
