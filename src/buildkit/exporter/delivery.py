@@ -14,6 +14,7 @@ from pathlib import Path
 from buildkit.core.errors import FailedPrecondition, InvalidInput
 from buildkit.core.identity import new_id
 from buildkit.core.values import dataclass, field
+from buildkit.fs.contents import rename, unlink
 from buildkit.fs.removal import remove
 from buildkit.fs.tree import Entry, open_beneath, set_mode, walk
 
@@ -101,9 +102,9 @@ class Delivery:
             part = f".{new_id()}"
             try:
                 self._make(entry, part, directory.fd)
-                _rename(part, entry.name, directory.fd)
+                rename(part, entry.name, directory.fd)
             except BaseException:
-                _unlink(part, directory.fd)
+                unlink(part, directory.fd)
                 raise
 
     def _enter(self, entry: Entry, parent: int) -> None:
@@ -196,21 +197,6 @@ def copy_content(source: int, out: int) -> Iterator[int]:
 
 def _send(source: int, out: int, size: int) -> int:
     return os.sendfile(out, source, None, size)
-
-
-def _rename(part: str, name: str, parent: int) -> None:
-    try:
-        os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except IsADirectoryError:
-        remove(name, parent)
-        os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
-
-
-def _unlink(name: str, parent: int) -> None:
-    try:
-        os.unlink(name, dir_fd=parent)
-    except FileNotFoundError:
-        pass
 
 
 def check_deletable(target: Path) -> None:
